@@ -1,0 +1,1 @@
+"""The SVM back-ends and Platt's calibration; arrays in, arrays out."""

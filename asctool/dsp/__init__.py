@@ -1,0 +1,1 @@
+"""Signal processing on arrays: frames, filter banks, noise, delta."""

@@ -1,0 +1,1 @@
+"""Metrics, fusion rules, calibration figures; arrays in, frozen values out."""

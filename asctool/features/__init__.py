@@ -1,0 +1,1 @@
+"""One file a feature type: samples in, (band, frame) out."""

@@ -1,0 +1,1 @@
+"""Audio files, data directories, stores, runs, atomic output."""

@@ -1,0 +1,1 @@
+"""The loop, its batches, losses and optimisers, resuming; batched inference."""

@@ -1,0 +1,1 @@
+"""One file an augmentation: drawing and applying apart."""
