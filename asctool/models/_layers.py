@@ -1,0 +1,57 @@
+"""Layers that several networks share. Images are (row, channel, band, frame)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from asctool.errors import UsageError
+
+
+@dataclass(frozen=True)
+class InputShape:
+    """What one row of the features looks like."""
+
+    channels: int
+    bands: int
+    frames: int
+
+
+class PhanConvolutions(nn.Module):
+    """Table 1 of Phan 2019: three times convolution, ReLU, batch normalisation, pooling 4 x 1 over bands, dropout.
+
+    (row, channel, band, frame) -> (row, filters[-1], band // 64, frame).
+    """
+
+    KERNELS = ((5, 5), (3, 3), (2, 2))
+    POOL_BANDS = 4
+
+    def __init__(self, channels: int, filters: tuple[int, ...], dropout: float) -> None:
+        super().__init__()
+        blocks = []
+        for kernel, n_filters in zip(self.KERNELS, filters):
+            blocks += [
+                nn.Conv2d(channels, n_filters, kernel, padding="same"),
+                nn.ReLU(),
+                nn.BatchNorm2d(n_filters),
+                nn.MaxPool2d((self.POOL_BANDS, 1)),
+                nn.Dropout(dropout),
+            ]
+            channels = n_filters
+        self.blocks = nn.Sequential(*blocks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.blocks(images)
+
+    @classmethod
+    def bands_left(cls, shape: InputShape) -> int:
+        """Bands after the three poolings; UsageError when none are left."""
+        need = cls.POOL_BANDS ** len(cls.KERNELS)
+        if shape.bands < need:
+            raise UsageError(f"features of {shape.bands} bands are too few for this network: it pools them {need} to 1")
+        return shape.bands // need
+
+
+def additive_scores(vectors: Tensor, hidden: nn.Linear, score: nn.Linear) -> Tensor:
+    """v . tanh(W x + b) for each vector x: (row, place, dim) -> (row, place)."""
+    return score(torch.tanh(hidden(vectors))).squeeze(-1)

@@ -1,0 +1,77 @@
+"""The data directory that prep writes: tables, what is known of the corpus, the hash of every audio file."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from asctool.errors import IntegrityError
+from asctool.storage import atomic, manifest
+from asctool.storage.dataset import Clip, Tables, decode_tables, encode_tables
+from asctool.storage.manifest import Recipe
+from asctool.storage.store import read_verified, write_files
+
+DESCRIPTION = "dataset.json"
+
+
+@dataclass(frozen=True)
+class DataDirectory:
+    """A data directory, opened for reading."""
+
+    path: Path
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What made it."""
+        return manifest.read(self.path, "data")
+
+    @cached_property
+    def tables(self) -> Tables:
+        """Clips, folds and classes."""
+        return decode_tables({name: self._file(name) for name in ("clips.csv", "folds.csv", "classes.txt")})
+
+    @cached_property
+    def description(self) -> dict[str, Any]:
+        """``dataset.json``: name, licence, counts, sample rates, hashes of the files, how the folds were made."""
+        return dict(json.loads(self._file(DESCRIPTION)))
+
+    def audio(self, clip: Clip) -> Path:
+        """Where a clip's audio lies; a relative path is relative to this directory."""
+        return self.path / clip.path
+
+    def audio_hash(self, clip: Clip) -> str:
+        """sha256 of a clip's audio file, as prep found it."""
+        return str(self.description["files"][clip.path]["sha256"])
+
+    def sample_rate(self, clip: Clip) -> int:
+        """Hz, as prep found it."""
+        return int(self.description["files"][clip.path]["sample_rate"])
+
+    def channels(self, clip: Clip) -> int:
+        """Channels of the file, as prep found it."""
+        return int(self.description["files"][clip.path]["channels"])
+
+    def content(self) -> str:
+        """Hash of what the audio stages use: which piece of which sound each clip is. Labels and folds are not in it."""
+        rows = [[c.clip_id, c.start, c.duration, self.audio_hash(c)] for c in self.tables.clips]
+        return manifest.content_hash(json.dumps(rows))
+
+    def _file(self, name: str) -> bytes:
+        return read_verified(self.path / name, self.manifest["files"][name])
+
+
+def write(path: Path, recipe: Recipe, tables: Tables, description: dict[str, Any]) -> None:
+    """Write the tables and the description, the manifest last; under ``atomic.writer_lock``."""
+    files = {**encode_tables(tables), DESCRIPTION: (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode()}
+    manifest.write(path, manifest.describe(recipe, rows=len(tables.clips), files=write_files(path, files)))
+
+
+def check_audio(data: DataDirectory, clip: Clip) -> Path:
+    """The path of a clip's audio, once its bytes are those that prep saw; IntegrityError otherwise."""
+    path = data.audio(clip)
+    if not path.is_file():
+        raise IntegrityError(f"{path}: is gone since prep; run prep again")
+    if atomic.sha256_file(path) != data.audio_hash(clip):
+        raise IntegrityError(f"{path}: has changed since prep; run prep again with --force")
+    return path
