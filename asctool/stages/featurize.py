@@ -1,0 +1,230 @@
+"""featurize: clips to segments of log-mel, log-gammatone or waveform, with the channels that were asked for."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from asctool import parallel, registry
+from asctool.dsp import segments
+from asctool.dsp.delta import delta
+from asctool.errors import DataError, UsageError
+from asctool.storage import atomic, audio, manifest, settings
+from asctool.storage.data_directory import DataDirectory, check_audio
+from asctool.storage.dataset import Clip, encode_tables
+from asctool.storage.manifest import Recipe
+from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, check_output, plan_shards, write_files
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What featurize does besides computing a feature."""
+
+    sample_rate: int  # Hz; no default, for a wrong one is silently wrong
+    segment_frames: int | None = None  # None: the feature's own (80 frames; whole clips for waveform)
+    segment_hop_frames: int | None = None  # None: as long as a segment
+    channels: Literal["mono", "own"] = "mono"  # mono: the mean of a recording's channels
+    delta_width: int = 9  # frames of the regression
+    dtype: Literal["float32", "float16"] = "float32"  # as stored
+
+    def __post_init__(self) -> None:
+        if not audio.MIN_RATE_HZ <= self.sample_rate <= audio.MAX_RATE_HZ:
+            raise UsageError(f"sample_rate={self.sample_rate} Hz: {audio.MIN_RATE_HZ} to {audio.MAX_RATE_HZ} are possible")
+        for name in ("segment_frames", "segment_hop_frames"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"{name}={getattr(self, name)}: must be 1 at least")
+        if self.delta_width < 3 or self.delta_width % 2 == 0:
+            raise UsageError(f"delta_width={self.delta_width}: must be odd, 3 at least")
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature type with its configuration."""
+
+    name: str
+    config: Any
+
+    @cached_property
+    def module(self) -> Any:
+        """The file of ``features/`` that computes it."""
+        return registry.load("features", self.name)
+
+
+def configure(name: str, values: dict[str, Any]) -> tuple[Settings, Feature]:
+    """The settings of the stage and of a feature type, from one mapping of names."""
+    own, config = settings.split(values, Settings, registry.load("features", name).Config)
+    config.validate(own.sample_rate)
+    frames = registry.load("features", name).SEGMENT_FRAMES
+    own = replace(own, segment_frames=own.segment_frames or frames)
+    return replace(own, segment_hop_frames=own.segment_hop_frames or own.segment_frames), Feature(name, config)
+
+
+def featurize(
+    data_directory: Path,
+    output: Path,
+    own: Settings,
+    feature: Feature,
+    denoised: Path | None = None,
+    with_delta: bool = False,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: parallel.Progress | None = None,
+) -> bool:
+    """Write the features of all clips; False when they are there already (labels and folds are brought up to date)."""
+    data = DataDirectory(data_directory)
+    check_output(output, data_directory, *([denoised] if denoised else []))
+    if with_delta and feature.name == "waveform":
+        raise UsageError("--delta is for spectrograms; a waveform has none")
+    recipe = _recipe(data, own, feature, denoised, with_delta)
+    if manifest.settled(output, recipe, force):
+        return _update_tables(output, data)
+    work = _Work(data_directory, ShardWriter(output, "", 0), (), own, feature, denoised, with_delta)
+    clips = data.tables.clips
+    plan = plan_shards([work.n_bytes(clip) for clip in clips])
+    with atomic.writer_lock(output):
+        writer = StoreWriter(output, recipe, len(plan))
+        work = replace(work, shards=writer.shards, plan=tuple(plan))
+        todo = list(range(len(plan))) if force else writer.shards.missing()
+        progress = progress or parallel.Silent()
+        progress.start(f"featurize {feature.name}", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
+        for index, _ in parallel.run(work, todo, jobs):
+            progress.advance(plan[index][1] - plan[index][0])
+        writer.finish(data.tables, **_describe(own, feature, work))
+    return True
+
+
+def _recipe(data: DataDirectory, own: Settings, feature: Feature, denoised: Path | None, with_delta: bool) -> Recipe:
+    inputs = {"data": data.content()}
+    if denoised:
+        store = Store(denoised, "waveform")
+        if store.manifest["inputs"].get("data") != inputs["data"]:
+            raise DataError(f"{denoised}: was made from other clips than {data.path} holds; run denoise again")
+        inputs["denoised"] = store.content
+    config = {"type": feature.name, **settings.as_dict(own), "delta": with_delta, **settings.as_dict(feature.config)}
+    kind = "waveform" if feature.name == "waveform" else "feature"
+    return Recipe(kind, "featurize", VERSION, config, inputs)
+
+
+def _update_tables(output: Path, data: DataDirectory) -> bool:
+    """Rewrite the tables of a store whose rows are right; whether there was anything to rewrite."""
+    old = manifest.read(output)
+    tables = encode_tables(data.tables)
+    if all(atomic.sha256(content) == old["files"].get(name) for name, content in tables.items()):
+        return False
+    with atomic.writer_lock(output):
+        manifest.write(output, old | {"files": write_files(output, tables)})
+    return True
+
+
+def _describe(own: Settings, feature: Feature, work: "_Work") -> dict[str, Any]:
+    axes = ["sample", "channel"] if feature.name == "waveform" else ["channel", "band", "frame"]
+    hop = feature.module.hop_seconds(own.sample_rate, feature.config)
+    more = {"axes": axes, "frame_seconds": hop, "channels": work.channel_names()}
+    if hasattr(feature.module, "band_frequencies"):
+        frequencies = feature.module.band_frequencies(own.sample_rate, feature.config)
+        more["band_hz"] = [round(float(hz), 3) for hz in frequencies]
+    return more
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Makes one shard; travels to the processes that do."""
+
+    data_directory: Path
+    shards: ShardWriter
+    plan: tuple[tuple[int, int], ...]
+    own: Settings
+    feature: Feature
+    denoised_path: Path | None
+    with_delta: bool
+
+    @cached_property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.data_directory)
+
+    @cached_property
+    def denoised(self) -> Store | None:
+        return Store(self.denoised_path, "waveform") if self.denoised_path else None
+
+    def __call__(self, index: int) -> None:
+        clips = self.data.tables.clips[slice(*self.plan[index])]
+        self.shards.write(index, self._columns(clips))
+
+    def channel_names(self) -> list[str]:
+        """What each channel of a row holds, from the first clip's number of channels."""
+        n_own = 1 if self.own.channels == "mono" else self.data.channels(self.data.tables.clips[0])
+        names = ["recording"] if n_own == 1 else [f"recording {i + 1}" for i in range(n_own)]
+        names += [name.replace("recording", "denoised") for name in names] if self.denoised_path else []
+        return names + ([f"delta of {name}" for name in names] if self.with_delta else [])
+
+    def n_bytes(self, clip: Clip) -> int:
+        """Bytes that the rows of a clip take."""
+        item = np.dtype(self.own.dtype).itemsize
+        n_samples = round(clip.duration * self.own.sample_rate)
+        frames = self.feature.module.frame_count(n_samples, self.own.sample_rate, self.feature.config)
+        per_frame = len(self.channel_names()) * getattr(self.feature.config, "n_bands", 1)
+        if self.own.segment_frames is None:
+            return frames * per_frame * item
+        assert self.own.segment_hop_frames is not None  # noqa: S101 - configure() fills both
+        n_segments = len(segments.starts(frames, self.own.segment_frames, self.own.segment_hop_frames))
+        return n_segments * self.own.segment_frames * per_frame * item
+
+    def _columns(self, clips: Sequence[Clip]) -> Columns:
+        rows = [self._segments(clip) for clip in clips]
+        columns = {
+            "clip_id": np.repeat([clip.clip_id for clip in clips], [len(starts) for starts, _ in rows]),
+            "start": np.concatenate([starts for starts, _ in rows]),
+        }
+        if self.feature.name != "waveform":
+            return columns | {"array": np.concatenate([arrays for _, arrays in rows]).astype(self.own.dtype)}
+        arrays = [np.ascontiguousarray(array.T) for _, parts in rows for array in parts]
+        lengths = np.array([len(array) for array in arrays])
+        joined = np.concatenate(arrays).astype(self.own.dtype)
+        return columns | {"array": joined, "offset": np.cumsum(lengths) - lengths, "length": lengths}
+
+    def _segments(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+        """Start of each segment in seconds, and (segment, channel, ..., frame)."""
+        array = self._array(self._samples(clip))
+        length, hop = self.own.segment_frames, self.own.segment_hop_frames
+        if length is None or hop is None:
+            return np.zeros(1), array[None]
+        starts = segments.starts(array.shape[-1], length, hop)
+        seconds = np.array(starts) * self.feature.module.hop_seconds(self.own.sample_rate, self.feature.config)
+        return seconds, segments.cut(array, length, hop)
+
+    def _samples(self, clip: Clip) -> np.ndarray:
+        """All channels of a clip at the wanted rate: (channel, sample)."""
+        samples, rate = audio.read(check_audio(self.data, clip), clip.start, clip.duration)
+        channels = [self._at_rate(samples, rate, clip)]
+        if self.denoised is not None:
+            cleaned = self.denoised.clip(clip.clip_id).T
+            rates = self.denoised.manifest["config"]["sample_rate"] or rate
+            channels.append(self._at_rate(cleaned, rates, clip))
+        n_samples = min(part.shape[1] for part in channels)
+        return self._padded(np.concatenate([part[:, :n_samples] for part in channels]))
+
+    def _at_rate(self, samples: np.ndarray, rate: int, clip: Clip) -> np.ndarray:
+        if self.own.channels == "mono":
+            samples = audio.to_mono(samples)
+        elif len(samples) != self.data.channels(self.data.tables.clips[0]):
+            raise DataError(f"{clip.path}: has {len(samples)} channels, unlike the first clip; use --set channels=mono")
+        return audio.resample(samples, rate, self.own.sample_rate)
+
+    def _padded(self, samples: np.ndarray) -> np.ndarray:
+        """A clip shorter than a segment is padded with silence before anything is computed."""
+        if self.own.segment_frames is None:
+            return samples
+        hop = self.feature.module.hop_seconds(self.own.sample_rate, self.feature.config)
+        need = round(self.own.segment_frames * hop * self.own.sample_rate)
+        return np.pad(samples, ((0, 0), (0, max(0, need - samples.shape[1]))))
+
+    def _array(self, samples: np.ndarray) -> np.ndarray:
+        array = self.feature.module.extract(samples, self.own.sample_rate, self.feature.config)
+        if not np.isfinite(array).all():
+            raise DataError("a feature is not finite")
+        return np.concatenate([array, delta(array, self.own.delta_width)]) if self.with_delta else array

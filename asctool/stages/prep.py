@@ -1,0 +1,199 @@
+"""prep: a corpus as it lies on disk, checked and brought into the one form that all other stages read."""
+
+import csv
+import io
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from asctool import parallel, registry
+from asctool.corpora import _folds
+from asctool.corpora._corpus import Corpus
+from asctool.errors import DataError, UsageError
+from asctool.storage import atomic, audio, data_directory, manifest, settings
+from asctool.storage.audio import AudioFacts
+from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
+from asctool.storage.manifest import Recipe
+from asctool.storage.store import check_output
+
+log = logging.getLogger("asctool")
+
+VERSION = 1
+LISTED = 50  # bad files told of one by one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How folds are made where the corpus has none, and what is let pass."""
+
+    n_folds: int = 5
+    valid: str | None = None  # "next": the next fold's test clips validate; "0.2": a share of the training groups
+    seed: int = 0
+    allow_missing_classes: bool = False  # a class without a training clip
+    skip_bad: bool = False  # leave out files that cannot be read; they are counted and written to rejected.csv
+
+    def __post_init__(self) -> None:
+        if self.n_folds < 2:
+            raise UsageError(f"n_folds={self.n_folds}: two at least")
+
+
+def configure(corpus: str, values: dict[str, Any]) -> tuple[Settings, Any]:
+    """The settings of the stage and of a corpus, from one mapping of names."""
+    own, config = settings.split(values, Settings, registry.load("corpora", corpus).Config)
+    return own, config
+
+
+def prep(
+    corpus: str,
+    source: Path,
+    output: Path,
+    own: Settings,
+    config: Any,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: parallel.Progress | None = None,
+) -> bool:
+    """Write the data directory of a corpus; False when it is there already, made from the same files."""
+    check_output(output, source)
+    found: Corpus = registry.load("corpora", corpus).read(source, config)
+    for warning in found.warnings:
+        log.warning("%s", warning)
+    facts, bad = _inspect(sorted({clip.path for clip in found.clips}), jobs, progress or parallel.Silent())
+    if bad and not own.skip_bad:
+        raise DataError(_tell(bad))
+    clips, rejected = _decoded(found.clips, facts, bad)
+    if not clips:
+        raise DataError(f"{source}: no clip is left")
+    kept = {clip.clip_id for clip in clips}
+    folds = [row for row in found.folds if row.clip_id in kept]
+    folds, warnings = _folds_of(replace(found, clips=tuple(clips), folds=tuple(folds)), own, facts)
+    tables = Tables(tuple(clips), tuple(folds), found.classes)
+    description = _description(found, tables, facts, own, warnings, rejected)
+    recipe = _recipe(corpus, own, config, tables, facts)
+    if manifest.settled(output, recipe, force):
+        return False
+    with atomic.writer_lock(output):
+        if rejected:
+            atomic.write_bytes(output / "rejected.csv", _rejected_csv(rejected, bad))
+        data_directory.write(output, recipe, tables, description)
+    return True
+
+
+def _inspect(
+    paths: Sequence[str], jobs: int | None, progress: parallel.Progress
+) -> tuple[dict[str, AudioFacts], dict[str, str]]:
+    """Facts of the files that can be read, reasons of those that cannot; every file is decoded whole."""
+    facts: dict[str, AudioFacts] = {}
+    bad: dict[str, str] = {}
+    progress.start("check audio", len(paths), "files")
+    for path, result in parallel.run(_facts_or_reason, paths, jobs):
+        progress.advance(1)
+        if isinstance(result, str):
+            bad[path] = result
+            continue
+        facts[path] = result
+        for warning in result.warnings:
+            log.warning("%s: %s", path, warning)
+    return facts, bad
+
+
+def _facts_or_reason(path: str) -> AudioFacts | str:
+    try:
+        return audio.inspect(Path(path))
+    except DataError as error:
+        return str(error)
+
+
+def _tell(bad: dict[str, str]) -> str:
+    lines = [bad[path] for path in sorted(bad)]
+    more = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+    head = f"{len(bad)} files cannot be used; mend or remove them, or leave them out with --set skip_bad=true:"
+    return "\n  ".join([head, *lines[:LISTED], *more])
+
+
+def _decoded(
+    clips: Sequence[Clip], facts: dict[str, AudioFacts], bad: dict[str, str]
+) -> tuple[list[Clip], list[Clip]]:
+    """Clips with their true durations, and those whose file is bad."""
+    good, rejected, outside = [], [], []
+    for clip in clips:
+        if clip.path in bad:
+            rejected.append(clip)
+            continue
+        left = facts[clip.path].duration - clip.start
+        if left <= 0 or clip.duration > left + 0.01:
+            outside.append(f"{clip.clip_id}: {clip.start} s + {clip.duration} s, but {clip.path} has {left + clip.start:.3f} s")
+        good.append(replace(clip, duration=min(clip.duration, left) if clip.duration else left))
+    if outside:
+        raise DataError("\n  ".join(["clips reach beyond their files:", *outside[:LISTED]]))
+    return good, rejected
+
+
+def _folds_of(
+    corpus: Corpus, own: Settings, facts: dict[str, AudioFacts]
+) -> tuple[list[FoldRow], tuple[str, ...]]:
+    folds = list(corpus.folds)
+    if not folds and any(clip.labels for clip in corpus.clips):
+        folds = list(_folds.make_folds(corpus.clips, own.n_folds, own.seed))
+    if own.valid:
+        folds = list(_folds.add_validation(folds, corpus.clips, own.valid, own.seed))
+    if not folds:
+        return [], ()
+    content = {c.clip_id: f"{facts[c.path].sha256} {c.start} {c.duration}" for c in corpus.clips}
+    warnings = _folds.check_folds(folds, corpus, content, own.allow_missing_classes)
+    for warning in warnings:
+        log.warning("%s", warning)
+    return folds, tuple(warnings)
+
+
+def _description(
+    corpus: Corpus,
+    tables: Tables,
+    facts: dict[str, AudioFacts],
+    own: Settings,
+    warnings: tuple[str, ...],
+    rejected: Sequence[Clip],
+) -> dict[str, Any]:
+    used = sorted({clip.path for clip in tables.clips})
+    return {
+        "name": corpus.name,
+        "licence": corpus.licence,
+        "clips": len(tables.clips),
+        "seconds": round(sum(clip.duration for clip in tables.clips), 3),
+        "classes": dict(Counter(label for clip in tables.clips for label in clip.labels)),
+        "sample_rates": dict(Counter(str(facts[path].sample_rate) for path in used)),
+        "folds": {
+            "numbers": tables.fold_numbers,
+            "official": corpus.official_folds,
+            "note": corpus.fold_note if corpus.folds else f"made: {own.n_folds} grouped, stratified folds, seed {own.seed}",
+            "validation": own.valid or "none",
+        },
+        "warnings": [*corpus.warnings, *warnings],
+        "rejected": len(rejected),
+        "files": {
+            path: {"sha256": facts[path].sha256, "sample_rate": facts[path].sample_rate, "channels": facts[path].channels}
+            for path in used
+        },
+    }
+
+
+def _recipe(corpus: str, own: Settings, config: Any, tables: Tables, facts: dict[str, AudioFacts]) -> Recipe:
+    options = {"corpus": corpus, **settings.as_dict(own), **settings.as_dict(config)}
+    options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
+    content = [f"{path} {facts[path].sha256}" for path in sorted({clip.path for clip in tables.clips})]
+    inputs = {
+        "audio": manifest.content_hash(*content),
+        "tables": manifest.content_hash(*encode_tables(tables).values()),
+    }
+    return Recipe("data", "prep", VERSION, options, inputs)
+
+
+def _rejected_csv(rejected: Sequence[Clip], bad: dict[str, str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["clip_id", "path", "reason"])
+    writer.writerows([clip.clip_id, clip.path, bad[clip.path]] for clip in rejected)
+    return text.getvalue().encode()
