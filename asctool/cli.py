@@ -8,6 +8,9 @@ import typer
 
 from asctool import console
 
+# Whatever copy of click typer brings with it: the root of its complaints about options.
+_CLICK_ERROR: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
 app = typer.Typer(
     add_completion=True,
     no_args_is_help=True,
@@ -277,14 +280,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> Any:
-    import click
-
     try:
         return app(arguments, prog_name="asctool", standalone_mode=False)
-    except click.ClickException as error:
+    except _CLICK_ERROR as error:
         error.show()
         return error.exit_code
-    except click.exceptions.Abort as error:
+    except typer.Abort as error:
         raise KeyboardInterrupt from error
 
 

@@ -31,7 +31,7 @@ class PhanConvolutions(nn.Module):
         blocks = []
         for kernel, n_filters in zip(self.KERNELS, filters):
             blocks += [
-                nn.Conv2d(channels, n_filters, kernel, padding="same"),
+                *_same_convolution(channels, n_filters, kernel),
                 nn.ReLU(),
                 nn.BatchNorm2d(n_filters),
                 nn.MaxPool2d((self.POOL_BANDS, 1)),
@@ -50,6 +50,15 @@ class PhanConvolutions(nn.Module):
         if shape.bands < need:
             raise UsageError(f"features of {shape.bands} bands are too few for this network: it pools them {need} to 1")
         return shape.bands // need
+
+
+def _same_convolution(channels: int, filters: int, kernel: tuple[int, int]) -> list[nn.Module]:
+    """A convolution that keeps the size; an even kernel's odd zero goes after the image, as TensorFlow's SAME puts it."""
+    odd = [size % 2 for size in kernel]
+    if all(odd):
+        return [nn.Conv2d(channels, filters, kernel, padding=(kernel[0] // 2, kernel[1] // 2))]
+    before, after = [(size - 1) // 2 for size in kernel], [size // 2 for size in kernel]
+    return [nn.ZeroPad2d((before[1], after[1], before[0], after[0])), nn.Conv2d(channels, filters, kernel)]
 
 
 def additive_scores(vectors: Tensor, hidden: nn.Linear, score: nn.Linear) -> Tensor:

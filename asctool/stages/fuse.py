@@ -18,8 +18,6 @@ from asctool.storage.store import Columns, check_output, write_rows
 
 VERSION = 1
 MODEL = "fusion.h5"
-RULES = ("product", "mean", "max", "vote")
-LEARNED = ("weighted", "stack")  # on validation rows
 LEVELS = ("clip", "segment")
 
 
@@ -32,12 +30,12 @@ def fuse(
     force: bool = False,
 ) -> bool:
     """Write the fused posteriors of one or several systems, one or several folds; False when they are there already."""
-    if rule not in RULES + LEARNED:
-        raise UsageError(registry.unknown("rule", rule, [*RULES, *LEARNED]))
+    if rule not in fusion.RULES + fusion.LEARNED:
+        raise UsageError(registry.unknown("rule", rule, [*fusion.RULES, *fusion.LEARNED]))
     if level not in LEVELS:
         raise UsageError(registry.unknown("level", level, list(LEVELS)))
     check_output(output, *inputs)
-    loaded = posteriors.load(inputs)
+    loaded = posteriors.load(inputs, subsets=("valid", "test"))  # training rows flatter, and svm writes none
     blocks = [_to_clips(block, rule) if level == "clip" else block for block in loaded.blocks]
     systems = sorted({block.system for block in blocks})
     name = system or " + ".join(systems)
@@ -65,7 +63,7 @@ def fuse(
 
 
 def _chosen_on(rule: str) -> str:
-    return "weights learned on validation rows" if rule in LEARNED else "fixed rule"
+    return "weights learned on validation rows" if rule in fusion.LEARNED else "fixed rule"
 
 
 def _to_clips(block: Block, rule: str) -> Block:
@@ -73,23 +71,23 @@ def _to_clips(block: Block, rule: str) -> Block:
     if block.level == "clip":
         return block
     ids, index = np.unique(block.clip_ids, return_inverse=True)
-    joined = fusion.segments_to_clips(block.posteriors, index, len(ids), rule if rule in RULES else "product")
+    joined = fusion.segments_to_clips(block.posteriors, index, len(ids), rule if rule in fusion.RULES else "product")
     return replace(block, level="clip", clip_ids=ids, start=np.zeros(len(ids)), posteriors=joined)
 
 
 def _fuse_systems(blocks: Sequence[Block], targets_of: Any, rule: str) -> tuple[list[Block], dict[str, np.ndarray]]:
     """One block for each fold and subset, from those of all systems; and what was learned, by fold."""
     cells: dict[tuple[int, str], list[Block]] = defaultdict(list)
-    for block in blocks:
+    for block in sorted(blocks, key=lambda block: block.system):
         cells[block.fold, block.subset].append(block)
     n_systems = len({block.system for block in blocks})
     stacked = {key: _stack(cell, n_systems) for key, cell in sorted(cells.items())}
     if n_systems == 1:
-        return [cell[0] for cell in cells.values()], {}
+        return [cell[0] for _, cell in sorted(cells.items())], {}
     learned: dict[str, np.ndarray] = {}
     out = []
     for (fold, subset), array in stacked.items():
-        if rule in LEARNED:
+        if rule in fusion.LEARNED:
             model = _learn(rule, fold, cells, stacked, targets_of)
             learned |= {f"fold {fold} {name}": value for name, value in model.items()}
             joined = fusion.apply_learned(rule, model, array)

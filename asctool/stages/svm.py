@@ -15,7 +15,6 @@ from asctool.storage.store import Columns, Store, check_output, write_rows
 
 VERSION = 1
 MODEL = "svm.h5"
-KERNELS = ("linear", "rbf", "sigmoid")
 
 
 @dataclass(frozen=True)
@@ -32,8 +31,6 @@ class Settings:
 
 def configure(kernel: str, values: dict[str, Any]) -> tuple[Settings, Any]:
     """The settings of the stage and of a kernel, from one mapping of names."""
-    if kernel not in KERNELS:
-        raise UsageError(registry.unknown("kernel", kernel, list(KERNELS)))
     own, config = settings.split(values, Settings, registry.load("classifiers", kernel).Config)
     return own, config
 

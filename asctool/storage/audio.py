@@ -171,7 +171,7 @@ def _warnings(path: Path, container: str, peak: float, mean: np.ndarray) -> tupl
     out = []
     if peak == 0:
         out.append("digital silence")
-    if peak > 1:
+    if peak > 1.1:  # lossy codecs overshoot by a few per cent
         out.append(f"samples up to {peak:.3g}, over full scale")
     if np.abs(mean).max() > 0.1:
         out.append(f"a constant offset of {np.abs(mean).max():.2f}")

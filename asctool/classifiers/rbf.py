@@ -1,0 +1,40 @@
+"""Support vector machine with the kernel exp(-gamma |x - y|^2), one against the rest.
+
+Features are (row, dim), scores (row, class).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asctool.classifiers import _inputs, _kernels
+from asctool.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Config:
+    """``c`` weighs the hinge of the rows; without ``gamma`` it is 1 / (dim x variance of the features)."""
+
+    c: float = 1.0
+    gamma: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.c > 0 or (self.gamma is not None and not self.gamma > 0):
+            raise UsageError(f"c={self.c}, gamma={self.gamma}: above 0")
+
+
+def fit(features: np.ndarray, targets: np.ndarray, n_classes: int, config: Config, seed: int) -> dict[str, np.ndarray]:
+    """The machines of all classes as arrays; nothing is drawn from ``seed``."""
+    _inputs.check(features, targets, n_classes)
+    gamma = config.gamma or _kernels.default_gamma(features)
+    return _kernels.fit_one_vs_rest(features, targets, n_classes, gamma, kernel="rbf", C=config.c)
+
+
+def decision(arrays: dict[str, np.ndarray], features: np.ndarray) -> np.ndarray:
+    """Scores (row, class); a class never seen in training lies one below the lowest other."""
+
+    def kernel(rows: np.ndarray, support: np.ndarray) -> np.ndarray:
+        squares = (rows**2).sum(1)[:, None] + (support**2).sum(1) - 2 * rows @ support.T
+        return np.exp(-arrays["gamma"] * np.maximum(squares, 0))
+
+    return _kernels.decide(arrays, features, kernel)

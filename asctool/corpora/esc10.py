@@ -1,0 +1,21 @@
+"""ESC-10 (Piczak 2015): 400 clips of 5 s, 10 classes, 5 official folds; from its own tree or from one of ESC-50."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from asctool.corpora import _esc
+from asctool.corpora._corpus import Corpus
+
+LICENCE = "CC BY 3.0"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of the reader."""
+
+    allow_partial: bool = False  # warn of clips that are not there instead of refusing
+
+
+def read(source: Path, config: Config) -> Corpus:
+    """The tree with audio/ and meta/esc50.csv, or an older release with a folder a class."""
+    return _esc.read(source, "esc10", LICENCE, _esc.ESC10_TARGETS, config.allow_partial)

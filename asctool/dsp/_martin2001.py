@@ -1,0 +1,182 @@
+"""The sequential loop of minimum statistics, compiled; rows are (bin,), numbers in brackets are Martin's equations.
+
+Powers come in scaled to a clip's peak, so that their squares stay within float32.
+"""
+
+from typing import NamedTuple
+
+import numba
+import numpy as np
+
+TINY = np.float32(1e-18)  # 330 dB below a clip's peak of 1e15: the least power, so that no quotient is undefined
+ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
+compiled = numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
+
+
+class Constants(NamedTuple):
+    """What the loop needs, at the hop of the clip; smoothing constants are a frame's."""
+
+    n_sub: int  # sub-windows in the window of the minimum
+    sub_length: int  # frames in a sub-window
+    alpha_max: np.float32  # of the smoothed power
+    alpha_min: np.float32
+    correction_memory: np.float32
+    beta_max: np.float32  # of the moments of the smoothed power
+    snr_exponent: np.float32
+    bias_factor: np.float32
+    mean_window: np.float32  # M(D), Table III
+    mean_sub: np.float32  # M(V)
+    inverse_q_max: np.float32  # of the inverse equivalent degrees of freedom
+    inverse_q_min: np.float32
+
+
+class State(NamedTuple):
+    """Rows (bin,) that live from frame to frame, and the minima of past sub-windows (sub-window, bin)."""
+
+    smooth: np.ndarray  # P, smoothed power
+    estimate: np.ndarray  # of the noise power
+    mean: np.ndarray  # of P
+    square: np.ndarray  # mean of P^2
+    inverse_q: np.ndarray  # 1 / Q_eq
+    lowest: np.ndarray  # minimum of this sub-window, compensated for the whole window
+    lowest_sub: np.ndarray  # the same, compensated for a sub-window
+    changed: np.ndarray  # 1 where this frame lowered the minimum
+    candidate: np.ndarray  # 1 where any frame inside this sub-window did
+    memory: np.ndarray
+
+
+@compiled
+def track(power, scale, constants, slopes, limits, noise):  # type: ignore[no-untyped-def]
+    """Fill ``noise`` (frame, bin) from ``power`` (frame, bin); a frame of zeros only repeats the last estimate."""
+    n_bins = power.shape[1]
+    rows = np.zeros((9, n_bins), np.float32)
+    rows[5:7] = np.inf
+    memory = np.full((constants.n_sub, n_bins), np.float32(np.inf))
+    state = State(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8], memory)
+    row = np.empty(n_bins, np.float32)
+    correction, unscale, seen = ONE, ONE / scale, 0
+    for t in range(len(power)):
+        total = _scaled(power[t], scale, row)
+        if total > TINY:
+            if seen == 0:
+                _start(row, state)
+            correction = _correction(correction, total, constants, state)
+            q_mean = _smooth(row, correction, constants.inverse_q_min / np.float32(seen + 1), constants, state)
+            _lower(ONE + constants.bias_factor * np.sqrt(q_mean), constants, state)
+            seen += 1
+            if seen % constants.sub_length == 0:
+                slot = (seen // constants.sub_length) % constants.n_sub
+                _close_sub_window(slot, limits[np.searchsorted(slopes, q_mean, side="right")], state)
+            else:
+                _follow_down(state)
+        for k in range(n_bins):
+            noise[t, k] = state.estimate[k] * unscale
+
+
+@compiled
+def _scaled(power, scale, row):  # type: ignore[no-untyped-def]
+    total = ZERO
+    for k in range(len(row)):
+        row[k] = power[k] * scale
+        total += row[k]
+    return total
+
+
+@compiled
+def _start(row, state):  # type: ignore[no-untyped-def]
+    for k in range(len(row)):
+        first = max(row[k], TINY)
+        state.smooth[k] = first
+        state.estimate[k] = first
+        state.mean[k] = first
+        state.square[k] = first * first
+
+
+@compiled
+def _correction(correction, total, constants, state):  # type: ignore[no-untyped-def]
+    """The factor that lets smoothing go when the frame's power and the smoothed power part, (9) and (10)."""
+    smooth_total = ZERO
+    for k in range(len(state.smooth)):
+        smooth_total += state.smooth[k]
+    deviation = smooth_total / total - ONE
+    memory = constants.correction_memory
+    return memory * correction + (ONE - memory) * max(ONE / (ONE + deviation * deviation), memory)
+
+
+@compiled
+def _smooth(row, correction, q_floor, constants, state):  # type: ignore[no-untyped-def]
+    """Optimal smoothing (4), (11), (12) and the inverse degrees of freedom (20) to (23); returns their mean."""
+    smooth_total, estimate_total = ZERO, ZERO
+    for k in range(len(row)):
+        smooth_total += state.smooth[k]
+        estimate_total += state.estimate[k]
+    alpha_top = constants.alpha_max * correction
+    alpha_floor = min(constants.alpha_min, (smooth_total / estimate_total) ** constants.snr_exponent)
+    q_total = ZERO
+    for k in range(len(row)):
+        excess = state.smooth[k] / state.estimate[k] - ONE
+        alpha = max(alpha_top / (ONE + excess * excess), alpha_floor)
+        power = max(alpha * state.smooth[k] + (ONE - alpha) * row[k], TINY)
+        beta = min(alpha * alpha, constants.beta_max)
+        mean = beta * state.mean[k] + (ONE - beta) * power
+        square = beta * state.square[k] + (ONE - beta) * power * power
+        inverse_q = (square - mean * mean) / (TWO * state.estimate[k]) / state.estimate[k]
+        state.smooth[k] = power
+        state.mean[k] = mean
+        state.square[k] = square
+        state.inverse_q[k] = max(min(inverse_q, constants.inverse_q_max), q_floor)
+        q_total += state.inverse_q[k]
+    return q_total / np.float32(len(row))
+
+
+@compiled
+def _lower(correction, constants, state):  # type: ignore[no-untyped-def]
+    """Take smoothed power times its bias compensation, (17) and B_c, into the minima where it is below them."""
+    gain_window = TWO * np.float32(constants.n_sub * constants.sub_length - 1) * (ONE - constants.mean_window)
+    gain_sub = TWO * np.float32(constants.sub_length - 1) * (ONE - constants.mean_sub)
+    for k in range(len(state.smooth)):
+        q = ONE / state.inverse_q[k]
+        value = correction * state.smooth[k]
+        whole = value * (ONE + gain_window / (q - TWO * constants.mean_window))
+        sub = value * (ONE + gain_sub / (q - TWO * constants.mean_sub))
+        before, before_sub = state.lowest[k], state.lowest_sub[k]
+        is_lower = whole < before
+        state.lowest[k] = whole if is_lower else before
+        state.lowest_sub[k] = sub if is_lower else before_sub
+        state.changed[k] = ONE if is_lower else ZERO
+
+
+@compiled
+def _follow_down(state):  # type: ignore[no-untyped-def]
+    """Inside a sub-window the estimate can fall at once; in its first frame too, which the paper leaves out.
+
+    Without that, a fall waits up to two frames at the border between sub-windows.
+    """
+    for k in range(len(state.estimate)):
+        state.candidate[k] = max(state.candidate[k], state.changed[k])
+        state.estimate[k] = max(min(state.estimate[k], state.lowest_sub[k]), TINY)
+
+
+@compiled
+def _close_sub_window(slot, limit, state):  # type: ignore[no-untyped-def]
+    """The minimum over all sub-windows, or a local minimum above it that rises by less than ``limit`` (Fig. 5)."""
+    n_bins = len(state.estimate)
+    for k in range(n_bins):
+        state.memory[slot, k] = state.lowest[k]
+        state.estimate[k] = max(state.lowest[k], TINY)
+    for u in range(len(state.memory)):
+        for k in range(n_bins):
+            state.estimate[k] = max(min(state.estimate[k], state.memory[u, k]), TINY)
+    for k in range(n_bins):
+        overall, local = state.estimate[k], state.lowest_sub[k]
+        is_local = (state.candidate[k] > state.changed[k]) & (local > overall) & (local < limit * overall)
+        state.estimate[k] = local if is_local else overall
+        state.candidate[k] = ONE if is_local else ZERO
+        state.lowest[k] = np.float32(np.inf)
+        state.lowest_sub[k] = np.float32(np.inf)
+    for u in range(len(state.memory)):
+        for k in range(n_bins):
+            past = state.memory[u, k]
+            state.memory[u, k] = state.estimate[k] if state.candidate[k] > ZERO else past
+    for k in range(n_bins):
+        state.candidate[k] = ZERO

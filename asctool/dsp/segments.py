@@ -1,0 +1,19 @@
+"""Cutting the frames of a clip into segments of equal length."""
+
+import numpy as np
+
+
+def starts(n_frames: int, length: int, hop: int) -> list[int]:
+    """First frame of each segment; the last one is aligned to the clip's end, so that it may overlap its neighbour.
+
+    A clip no longer than a segment is one segment.
+    """
+    if n_frames <= length:
+        return [0]
+    last = n_frames - length
+    return [*range(0, last, hop), last]
+
+
+def cut(frames: np.ndarray, length: int, hop: int) -> np.ndarray:
+    """(..., frame) -> (segment, ..., length); the clip must be as long as a segment at least."""
+    return np.stack([frames[..., first : first + length] for first in starts(frames.shape[-1], length, hop)])

@@ -1,0 +1,128 @@
+"""Joining posteriors: the segments of a clip, and the systems that heard the same rows.
+
+Posteriors are (row, class), of several systems (system, row, class); results are float64 and sum to one in each row.
+
+- ``product``: the product of the probabilities, renormalised, in the log domain (Phan 2019)
+- ``mean``: their mean (Zhang 2019)
+- ``max``: the largest of each class, renormalised
+- ``vote``: the share of votes, one a row; a millionth of the mean is mixed in and breaks ties, not class order
+- ``weighted``, ``stack``: of systems only, learned on validation rows, see the modules of these names
+"""
+
+from types import ModuleType
+
+import numpy as np
+
+from asctool import registry
+from asctool.errors import DataError, UsageError
+from asctool.evaluation import _validate, stack, weighted
+from asctool.evaluation._logs import floored_log, log_mix, softmax
+
+RULES = ("product", "mean", "max", "vote")
+LEARNED = ("weighted", "stack")
+TIE_SHARE = 1e-6  # of the mean in a vote; less than one vote as long as a clip has fewer than a million rows
+
+
+def segments_to_clips(posteriors: np.ndarray, clip_index: np.ndarray, n_clips: int, rule: str) -> np.ndarray:
+    """(clip, class) from rows (row, class) and the clip of each row (row,), 0 to n_clips - 1; every clip has a row."""
+    _check_rule(rule)
+    _validate.posteriors(posteriors)
+    counts = _segments_of(clip_index, len(posteriors), n_clips)
+    if (np.diff(clip_index) < 0).any():
+        order = np.argsort(clip_index, kind="stable")
+        posteriors = posteriors[order]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    if rule == "product":
+        return softmax(_sums(floored_log(posteriors), starts))
+    if rule == "max":
+        return _normalised(np.maximum.reduceat(posteriors, starts, axis=0).astype(np.float64))
+    means = _sums(posteriors.astype(np.float64), starts) / counts[:, None]
+    if rule == "mean":
+        return _normalised(means)
+    return _with_ties(_sums(_votes(posteriors), starts) / counts[:, None], means)
+
+
+def combine(posteriors: np.ndarray, rule: str, weights: np.ndarray | None = None) -> np.ndarray:
+    """(row, class) from systems (system, row, class).
+
+    ``weights`` (system,), not negative, are exponents of a product, shares of a mean or a vote; ``max`` has none.
+    """
+    _check_rule(rule)
+    _validate.posteriors(posteriors, ndim=3)
+    weights = _check_weights(weights, len(posteriors), rule)
+    if rule == "product":
+        return softmax(log_mix(weights, posteriors))
+    if rule == "max":
+        return _normalised(posteriors.max(0).astype(np.float64))
+    shares = weights / weights.sum()
+    means = np.einsum("s,src->rc", shares, posteriors, dtype=np.float64)
+    if rule == "mean":
+        return _normalised(means)
+    votes = np.stack([_votes(system) for system in posteriors])
+    return _with_ties(np.einsum("s,src->rc", shares, votes), means)
+
+
+def learn(rule: str, posteriors: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:
+    """What a learned rule keeps, as arrays, from validation rows (system, row, class) and their classes (row,)."""
+    return _learned(rule).fit(posteriors, targets)
+
+
+def apply_learned(rule: str, arrays: dict[str, np.ndarray], posteriors: np.ndarray) -> np.ndarray:
+    """(row, class) from the same systems (system, row, class), in the same order, by what was learned."""
+    return _learned(rule).apply(arrays, posteriors)
+
+
+def _learned(rule: str) -> ModuleType:
+    if rule not in LEARNED:
+        raise UsageError(registry.unknown("learned rule", rule, list(LEARNED)))
+    return {"weighted": weighted, "stack": stack}[rule]
+
+
+def _check_rule(rule: str) -> None:
+    if rule not in RULES:
+        raise UsageError(registry.unknown("rule", rule, list(RULES)))
+
+
+def _segments_of(clip_index: np.ndarray, n_rows: int, n_clips: int) -> np.ndarray:
+    """How many rows each clip has: (clip,)."""
+    if clip_index.shape != (n_rows,) or clip_index.dtype.kind not in "iu":
+        raise DataError(
+            f"clip indices of shape {clip_index.shape}, type {clip_index.dtype}: expected {n_rows} integers"
+        )
+    if clip_index.min() < 0 or clip_index.max() >= n_clips:
+        raise DataError(f"clip indices from {clip_index.min()} to {clip_index.max()} for {n_clips} clips")
+    counts = np.bincount(clip_index, minlength=n_clips)
+    if not counts.all():
+        raise DataError(f"{(counts == 0).sum()} of {n_clips} clips have no segment, clip {counts.argmin()} the first")
+    return counts
+
+
+def _check_weights(weights: np.ndarray | None, n_systems: int, rule: str) -> np.ndarray:
+    if weights is None:
+        return np.ones(n_systems)
+    if rule == "max":
+        raise UsageError("rule max takes no weights; product, mean and vote do")
+    weights = np.asarray(weights, np.float64)
+    if weights.shape != (n_systems,) or not np.isfinite(weights).all() or weights.min() < 0 or not weights.any():
+        raise DataError(
+            f"weights {weights.tolist()} for {n_systems} systems: expected one a system, not negative, not all 0"
+        )
+    return weights
+
+
+def _sums(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    return np.add.reduceat(values, starts, axis=0)
+
+
+def _votes(posteriors: np.ndarray) -> np.ndarray:
+    """One at the largest of each row; a row whose largest is shared splits its vote."""
+    largest = posteriors == posteriors.max(1, keepdims=True)
+    return largest / largest.sum(1, keepdims=True)
+
+
+def _with_ties(votes: np.ndarray, means: np.ndarray) -> np.ndarray:
+    return _normalised((1 - TIE_SHARE) * votes + TIE_SHARE * means)
+
+
+def _normalised(values: np.ndarray) -> np.ndarray:
+    return values / values.sum(1, keepdims=True)

@@ -1,0 +1,45 @@
+"""The waveform itself, float32 (channel, sample), where frames are samples."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from asctool.errors import UsageError
+from asctool.features._spectral import check_finite
+
+
+SEGMENT_FRAMES = None  # whole clips
+
+
+@dataclass(frozen=True)
+class Config:
+    """Jung 2020 pre-emphasises; 0.97 is the usual factor, 0 leaves samples as they are."""
+
+    pre_emphasis: float = 0.0
+
+    def validate(self, sample_rate: int) -> None:
+        """Raise UsageError, one line, for values that make no sense."""
+        check_finite(self)
+        if sample_rate <= 0:
+            raise UsageError(f"sample rate {sample_rate} Hz must be above 0")
+        if not 0 <= self.pre_emphasis <= 1:
+            raise UsageError(f"pre_emphasis {self.pre_emphasis:g} must lie from 0 to 1")
+
+
+def extract(samples: np.ndarray, sample_rate: int, config: Config) -> np.ndarray:
+    """Samples (n,) or (channel, n) -> (channel, n), y(n) = x(n) - pre_emphasis x(n - 1)."""
+    config.validate(sample_rate)
+    emphasised = np.array(np.atleast_2d(samples), np.float32)
+    if config.pre_emphasis:
+        emphasised[:, 1:] -= np.float32(config.pre_emphasis) * np.atleast_2d(samples)[:, :-1]
+    return emphasised
+
+
+def frame_count(n_samples: int, sample_rate: int, config: Config) -> int:
+    """Samples are the frames."""
+    return n_samples
+
+
+def hop_seconds(sample_rate: int, config: Config) -> float:
+    """Time between samples."""
+    return 1 / sample_rate

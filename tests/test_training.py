@@ -1,0 +1,200 @@
+"""Training: what is drawn, what is learned, and that it goes on exactly where it was stopped."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from asctool import models, registry
+from asctool.errors import DataError, UsageError
+from asctool.models._layers import InputShape
+from asctool.training import checkpoint, epochs, inference
+from asctool.training.examples import Examples, normalization_of
+from asctool.training.optimizers import kl_divergence
+from asctool.training.settings import Settings, learning_rate
+from asctool.training.trainer import Trainer
+
+SHAPE = InputShape(1, 64, 8)
+CPU = torch.device("cpu")
+
+
+def settings(**changes: object) -> Settings:
+    return Settings(**{"epochs": 4, "batch_size": 8, "learning_rate": 0.01, "precision": "float32", **changes})  # type: ignore[arg-type]
+
+
+def examples(n_rows: int = 40, n_classes: int = 4) -> Examples:
+    """Rows whose class is the group of bands that is loud."""
+    rng = np.random.default_rng(0)
+    classes = np.arange(n_rows) % n_classes
+    features = rng.normal(size=(n_rows, 1, 64, 8)).astype(np.float32)
+    for row, index in enumerate(classes):
+        features[row, 0, 16 * index : 16 * index + 16] += 3
+    return Examples(features, np.eye(n_classes, dtype=np.float32)[classes], np.arange(n_rows))
+
+
+def trainer(data: Examples, **changes: object) -> Trainer:
+    torch.manual_seed(0)
+    config = {"filters": [4, 8, 8], "hidden": 8, "attention_size": 4, "mask_scale": 0.0}
+    network = models.build("att_crnn", config, SHAPE, data.targets.shape[1])
+    return Trainer(network, data, normalization_of(data.features), settings(**changes), CPU)
+
+
+def test_it_learns_what_is_there_to_learn() -> None:
+    data = examples()
+    run = trainer(data, mix="between_class", epochs=25)
+    losses = [run.run_epoch().loss for _ in range(25)]
+    posteriors = inference.compute(run.network, data.features, normalization_of(data.features), "posterior", CPU)
+    assert losses[-1] < 0.5 * losses[0]
+    assert (posteriors.argmax(1) == data.classes).mean() == 1
+
+
+@pytest.mark.parametrize("mix", ["none", "between_class", "mixup"])
+def test_going_on_from_a_checkpoint_is_the_same_to_the_bit(mix: str) -> None:
+    data = examples()
+    whole, first, second = (trainer(data, mix=mix) for _ in range(3))
+    for _ in range(4):
+        whole.run_epoch()
+    for _ in range(2):
+        first.run_epoch()
+    torch.manual_seed(99)  # whatever else has happened in the process
+    second.restore(checkpoint.decode(checkpoint.encode(first.state()), CPU))
+    for _ in range(2):
+        second.run_epoch()
+    assert checkpoint.weights_hash(second.network) == checkpoint.weights_hash(whole.network)
+
+
+@pytest.mark.parametrize("part", ["network", "optimizer", "epoch"])
+def test_every_part_of_the_state_is_needed(part: str) -> None:
+    data = examples()
+    whole, first, second = (trainer(data, mix="between_class") for _ in range(3))
+    for _ in range(4):
+        whole.run_epoch()
+    for _ in range(2):
+        first.run_epoch()
+    second.restore(first.state() | {part: trainer(data).state()[part]})
+    for _ in range(2):
+        second.run_epoch()
+    assert checkpoint.weights_hash(second.network) != checkpoint.weights_hash(whole.network)
+
+
+def test_a_checkpoint_with_code_in_it_is_refused() -> None:
+    import io
+
+    class Payload:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return (print, ("this must never run",))
+
+    from asctool.errors import IntegrityError
+
+    buffer = io.BytesIO()
+    torch.save({"weights": Payload()}, buffer)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        checkpoint.decode(buffer.getvalue(), CPU)
+    with pytest.raises(IntegrityError, match="cannot be read"):
+        checkpoint.decode(b"no checkpoint", CPU)
+
+
+def test_between_class_partners_are_uniform_over_rows_of_other_classes() -> None:
+    module = registry.load("transforms", "between_class")
+    classes = np.array([0, 1, 1, 2, 2, 2])
+    rng = np.random.default_rng(0)
+    counts = np.zeros((6, 6))
+    n_draws = 4000
+    for _ in range(n_draws):
+        drawn = module.draw(rng, classes, module.Config())
+        counts[np.arange(6), drawn.partners] += 1
+        assert ((drawn.ratios >= 0) & (drawn.ratios < 1)).all()
+    other = classes[:, None] != classes[None, :]
+    assert (counts[~other] == 0).all()
+    expected = other / other.sum(1, keepdims=True)
+    deviation = np.sqrt(n_draws * expected * (1 - expected))
+    assert (np.abs(counts - n_draws * expected) <= 4.5 * deviation + 1e-9).all()
+
+
+@given(st.floats(0, 1), st.integers(0, 2**16))
+def test_between_class_keeps_the_energy_of_unrelated_rows(ratio: float, seed: int) -> None:
+    module = registry.load("transforms", "between_class")
+    rng = np.random.default_rng(seed)
+    first, second = np.linalg.qr(rng.normal(size=(50, 2)))[0].T  # orthonormal: unrelated, of energy one
+    assert np.linalg.norm(module.apply(first, second, ratio)) == pytest.approx(1)
+    assert module.apply_targets(np.array([1.0, 0]), np.array([0, 1.0]), ratio).sum() == pytest.approx(1)
+
+
+def test_mixing_needs_two_classes() -> None:
+    with pytest.raises(DataError, match="two classes at least"):
+        epochs.draw(settings(mix="between_class"), 0, np.zeros(5, int))
+
+
+def test_an_epoch_has_every_row_once_or_as_many_as_asked() -> None:
+    classes = np.arange(10) % 2
+    assert sorted(epochs.draw(settings(), 3, classes).rows) == list(range(10))
+    rows = epochs.draw(settings(rows_per_epoch=25), 3, classes).rows
+    assert len(rows) == 25 and np.bincount(rows).min() >= 2
+    assert not np.array_equal(epochs.draw(settings(), 3, classes).rows, epochs.draw(settings(), 4, classes).rows)
+    assert epochs.batch_ranges(17, 8) == [(0, 8), (8, 16)]  # a last batch of one row has no statistics
+
+
+def test_kl_divergence_is_scipys() -> None:
+    from scipy.special import rel_entr
+
+    rng = np.random.default_rng(0)
+    targets = rng.dirichlet(np.ones(4), 6)
+    targets[0] = [1, 0, 0, 0]
+    logits = rng.normal(size=(6, 4))
+    posteriors = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    expected = rel_entr(targets, posteriors).sum(1)
+    got = kl_divergence(torch.tensor(logits, dtype=torch.float32), torch.tensor(targets, dtype=torch.float32))
+    np.testing.assert_allclose(got.numpy(), expected, atol=1e-6)
+
+
+def test_normalization_is_that_of_numpy_and_survives_a_constant_channel() -> None:
+    rng = np.random.default_rng(0)
+    features = (rng.normal(size=(300, 2, 5, 7)) * 3 - 15).astype(np.float16)
+    features[:, 1] = -23
+    found = normalization_of(features)
+    exact = features.astype(np.float64)
+    np.testing.assert_allclose(found.mean, exact.mean((0, 2, 3)), rtol=1e-9)
+    np.testing.assert_allclose(found.deviation, [exact[:, 0].std(), 1.0], rtol=1e-9)
+    with pytest.raises(DataError, match="not finite"):
+        normalization_of(np.full((2, 1, 3), np.nan, np.float32))
+
+
+def test_learning_rates_by_epoch() -> None:
+    step = settings(epochs=300, schedule="step", drop_at=(1 / 3, 2 / 3))
+    assert [learning_rate(step, epoch) for epoch in (0, 99, 100, 200)] == pytest.approx([0.01, 0.01, 0.001, 0.0001])
+    cosine = settings(epochs=10, schedule="cosine")
+    assert learning_rate(cosine, 0) == 0.01 and learning_rate(cosine, 5) == pytest.approx(0.005)
+    assert learning_rate(settings(), 3) == 0.01
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs=0: must be above 0"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
+        ({"batch_size": 1}, "needs two rows"),
+        ({"patience": 3}, "needs --select valid"),
+        ({"drop_at": (1.5,)}, "between 0 and 1"),
+    ],
+)
+def test_settings_that_make_no_sense_are_told(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        settings(**changes)
+
+
+def test_weight_decay_is_that_of_weights_alone() -> None:
+    run = trainer(examples(), weight_decay=0.1)
+    decays = {p.ndim > 1: group["weight_decay"] for group in run.optimizer.param_groups for p in group["params"]}
+    assert decays == {True: 0.1, False: 0.0}
+
+
+def test_bfloat16_stays_near_float32() -> None:
+    data = examples()
+    run = trainer(data)
+    run.run_epoch()
+    statistics = normalization_of(data.features)
+    exact, rounded = (
+        inference.compute(run.network, data.features, statistics, "posterior", CPU, bfloat16) for bfloat16 in (False, True)
+    )
+    assert np.abs(exact - rounded).max() < 2e-2
