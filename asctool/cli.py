@@ -22,7 +22,9 @@ app = typer.Typer(
 Input = Annotated[Path, typer.Argument(show_default=False)]
 Output = Annotated[Path, typer.Argument(show_default=False, help="written whole, or not at all")]
 Config = Annotated[str | None, typer.Option(help="a preset by name, or a TOML file", show_default=False)]
-Set = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one setting", show_default=False)]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one setting", show_default=False)
+]
 Jobs = Annotated[int | None, typer.Option(min=1, help="processes [default: one a core]", show_default=False)]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n")]
 Seed = Annotated[int | None, typer.Option(min=0, help="of all randomness", show_default=False)]
@@ -80,7 +82,9 @@ def featurize(
     data: Input,
     output: Output,
     type_: Annotated[str, typer.Option("--type", help="logmel, gammatone or waveform", show_default=False)],
-    denoised: Annotated[Path | None, typer.Option(help="what denoise wrote, as further channels", show_default=False)] = None,
+    denoised: Annotated[
+        Path | None, typer.Option(help="what denoise wrote, as further channels", show_default=False)
+    ] = None,
     delta: Annotated[bool, typer.Option("--delta", help="add the slope of each channel")] = False,
     config: Config = None,
     set_: Set = None,
@@ -123,16 +127,27 @@ def train(
     output: Output,
     model: Annotated[str, typer.Option(help="att_crnn or cnn", show_default=False)],
     fold: Fold,
-    mix: Annotated[str | None, typer.Option(help="none, between_class or mixup, afresh in every epoch", show_default=False)] = None,
+    mix: Annotated[
+        str | None, typer.Option(help="none, between_class or mixup, afresh in every epoch", show_default=False)
+    ] = None,
     mix_alpha: Annotated[float | None, typer.Option(help="of mixup's Beta distribution", show_default=False)] = None,
     epochs: Annotated[int | None, typer.Option(help="[default: the paper's]", show_default=False)] = None,
     batch_size: Annotated[int | None, typer.Option(help="[default: the paper's]", show_default=False)] = None,
     learning_rate: Annotated[float | None, typer.Option(help="[default: the paper's]", show_default=False)] = None,
-    select: Annotated[str | None, typer.Option(help="which epoch is kept: last, valid or test [default: last]", show_default=False)] = None,
-    patience: Annotated[int | None, typer.Option(help="epochs to wait for a better validation accuracy", show_default=False)] = None,
+    select: Annotated[
+        str | None, typer.Option(help="which epoch is kept: last, valid or test [default: last]", show_default=False)
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="epochs to wait for a better validation accuracy", show_default=False)
+    ] = None,
     rows_per_epoch: Annotated[int | None, typer.Option(help="[default: all training rows]", show_default=False)] = None,
-    monitor: Annotated[str | None, typer.Option(help="'test': record its accuracy in every epoch; it chooses nothing", show_default=False)] = None,
-    init_from: Annotated[Path | None, typer.Option(help="a run whose weights to begin with", show_default=False)] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(help="'test': record its accuracy in every epoch; it chooses nothing", show_default=False),
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="a run whose weights to begin with", show_default=False)
+    ] = None,
     config: Config = None,
     set_: Set = None,
     seed: Seed = None,
@@ -205,7 +220,9 @@ def svm(
 @app.command()
 def fuse(
     posteriors_and_output: Annotated[list[Path], typer.Argument(metavar="POSTERIORS... OUTPUT", show_default=False)],
-    rule: Annotated[str, typer.Option(help="product, mean, max, vote; weighted, stack (learned on validation rows)")] = "product",
+    rule: Annotated[
+        str, typer.Option(help="product, mean, max, vote; weighted, stack (learned on validation rows)")
+    ] = "product",
     level: Annotated[str, typer.Option(help="clip or segment")] = "clip",
     system: System = None,
     force: Force = False,
@@ -222,7 +239,9 @@ def fuse(
 @app.command()
 def score(
     posteriors: Annotated[list[Path], typer.Argument(metavar="POSTERIORS...", show_default=False)],
-    out: Annotated[Path | None, typer.Option(help="a directory for scores.json, scores.md and figures", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="a directory for scores.json, scores.md and figures", show_default=False)
+    ] = None,
     json_: Json = False,
     force: Force = False,
     quiet: Quiet = False,

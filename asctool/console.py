@@ -1,4 +1,4 @@
-"""What a person sees: progress, messages, tables, and how an error ends the program. Results alone go to standard output."""
+"""What a person sees: progress, messages, tables, how an error ends the program. Only results go to standard output."""
 
 import logging
 import signal
@@ -73,7 +73,14 @@ class Bar:
 
     def _start_rich(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
 
         self.stop()
         self.rich = Progress(

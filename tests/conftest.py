@@ -34,8 +34,9 @@ def asctool(*arguments: object) -> None:
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data directory of a small synthetic corpus, its denoised store and log-mel features of two channels."""
     base = tmp_path_factory.mktemp("corpus")
-    settings = ["--set", "n_clips_per_class=4", "--set", "seconds=2.5", "--set", "sample_rate=16000", "--set", "n_folds=2"]
-    asctool("prep", "synthetic", base / "audio", base / "data", *settings, "--jobs", 1, "--quiet")
+    settings = ("n_clips_per_class=4", "n_recordings_per_class=4", "seconds=2.5", "sample_rate=16000", "n_folds=2")
+    given = [word for setting in settings for word in ("--set", setting)]
+    asctool("prep", "synthetic", base / "audio", base / "data", *given, "--jobs", 1, "--quiet")
     asctool("denoise", base / "data", base / "denoised", "--jobs", 1, "--quiet")
     asctool(
         *("featurize", base / "data", base / "logmel", "--type", "logmel", "--denoised", base / "denoised"),

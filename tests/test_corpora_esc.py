@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from asctool import registry
 from asctool.corpora import _folds, esc10, esc50
 from asctool.corpora._esc import CLASSES, ESC10_TARGETS, OLD_ESC10_NAMES
 from asctool.errors import DataError
@@ -56,9 +57,7 @@ def test_folder_numbers_of_the_older_release() -> None:
 
 
 def test_real_esc10(esc10: Path) -> None:
-    from asctool.corpora import esc10 as reader
-
-    corpus = reader.read(esc10, reader.Config())
+    corpus = registry.load("corpora", "esc10").read(esc10, registry.load("corpora", "esc10").Config())
     assert len(corpus.clips) == 400
     assert corpus.classes[:3] == ("dog", "rooster", "rain")
     assert set(Counter(clip.labels for clip in corpus.clips).values()) == {40}
@@ -111,7 +110,7 @@ def test_a_shared_source_in_official_folds_is_warned_of(tmp_path: Path) -> None:
 
 
 def test_esc50_of_a_tree_of_esc10_names_the_other_corpus(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="(?s)400 clips of 2000.*use the corpus esc10"):
+    with pytest.raises(DataError, match=r"(?s)400 clips of 2000.*use the corpus esc10"):
         esc50.read(newer(tmp_path, names(ESC10_TARGETS)), esc50.Config())
 
 
@@ -169,5 +168,5 @@ def test_an_unknown_class_folder_and_a_foreign_tree(tmp_path: Path) -> None:
     shutil.move(root / "001 - Dog bark", root / "001 - Dog meow")
     with pytest.raises(DataError, match="'001 - Dog meow' is no class"):
         esc10.read(root, esc10.Config())
-    with pytest.raises(DataError, match="neither meta/esc50.csv"):
+    with pytest.raises(DataError, match=r"neither meta/esc50\.csv"):
         esc10.read(newer(tmp_path / "x", []) / "audio", esc10.Config())

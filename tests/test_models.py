@@ -68,7 +68,9 @@ def test_attention_weights_sum_to_one_and_pool_as_equation_9_says() -> None:
 def test_scores_are_v_tanh_of_equations_6_and_7() -> None:
     network = att_crnn()
     z = torch.randn(1, 80, 256)
-    scores = torch.stack([torch.tanh(z[0, t] @ network.temporal_hidden.weight.T + network.temporal_hidden.bias) for t in range(80)])
+    scores = torch.stack(
+        [torch.tanh(z[0, t] @ network.temporal_hidden.weight.T + network.temporal_hidden.bias) for t in range(80)]
+    )
     expected = (scores @ network.temporal_score.weight[0]).softmax(0)
     torch.testing.assert_close(network.attention_of(z)[0][0], expected)
 

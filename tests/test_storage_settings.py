@@ -24,7 +24,9 @@ def build(*pairs: str) -> Example:
 
 
 def test_values_take_the_type_of_their_field() -> None:
-    assert build("rate=8", "hop_seconds=1", "window=hamming", "filters=[3, 4]", "top=2") == Example(8, 1.0, "hamming", (3, 4), 2.0)
+    assert build("rate=8", "hop_seconds=1", "window=hamming", "filters=[3, 4]", "top=2") == Example(
+        8, 1.0, "hamming", (3, 4), 2.0
+    )
     assert build("rate=8", "top=none").top is None
 
 

@@ -18,7 +18,9 @@ RECIPE = Recipe("embedding", "test", 1, {"size": 3}, {})
 
 
 def tables(n_clips: int = 5) -> Tables:
-    clips = tuple(Clip(f"clip {i}", f"{i}.wav", ("dög;x" if i % 2 else "rain",), f"place {i}", 1.5) for i in range(n_clips))
+    clips = tuple(
+        Clip(f"clip {i}", f"{i}.wav", ("dög;x" if i % 2 else "rain",), f"place {i}", 1.5) for i in range(n_clips)
+    )
     folds = tuple(FoldRow(1, clip.clip_id, "test" if i == 0 else "train") for i, clip in enumerate(clips))
     return Tables(clips, folds, ("dög;x", "rain"))
 
@@ -26,7 +28,11 @@ def tables(n_clips: int = 5) -> Tables:
 def columns(n_clips: int = 5, rows_per_clip: int = 2) -> dict[str, np.ndarray]:
     ids = np.repeat([f"clip {i}" for i in range(n_clips)], rows_per_clip)
     rng = np.random.default_rng(0)
-    return {"clip_id": ids, "start": np.arange(len(ids)) * 0.5, "array": rng.normal(size=(len(ids), 3)).astype(np.float32)}
+    return {
+        "clip_id": ids,
+        "start": np.arange(len(ids)) * 0.5,
+        "array": rng.normal(size=(len(ids), 3)).astype(np.float32),
+    }
 
 
 def written(path: Path) -> Path:
@@ -43,7 +49,9 @@ def test_rows_and_tables_come_back(tmp_path: Path) -> None:
     assert store.tables == tables()
 
 
-def test_the_same_rows_have_the_same_content_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_same_rows_have_the_same_content_however_they_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = Store(written(tmp_path / "whole"))
     monkeypatch.setattr("asctool.storage.store.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
     cut = Store(written(tmp_path / "cut"))

@@ -195,6 +195,7 @@ def test_bfloat16_stays_near_float32() -> None:
     run.run_epoch()
     statistics = normalization_of(data.features)
     exact, rounded = (
-        inference.compute(run.network, data.features, statistics, "posterior", CPU, bfloat16) for bfloat16 in (False, True)
+        inference.compute(run.network, data.features, statistics, "posterior", CPU, bfloat16)
+        for bfloat16 in (False, True)
     )
     assert np.abs(exact - rounded).max() < 2e-2

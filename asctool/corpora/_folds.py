@@ -61,6 +61,17 @@ def possible_folds(clips: Sequence[Clip], n_folds: int) -> tuple[int, str]:
     return count if count > 1 else 0, f"class {least!r} comes from {count} group{'s' * (count != 1)}"
 
 
+def make_possible_folds(clips: Sequence[Clip], n_folds: int, seed: int) -> tuple[tuple[FoldRow, ...], tuple[str, ...]]:
+    """:func:`make_folds`, but as many as the groups allow, and a warning where that is fewer than wanted or none."""
+    labelled = [clip for clip in clips if clip.labels]
+    possible, why = possible_folds(labelled, n_folds)
+    if possible == n_folds or not labelled:
+        return make_folds(clips, n_folds, seed), ()
+    if possible:
+        return make_folds(clips, possible, seed), (f"{possible} folds instead of {n_folds}: {why}",)
+    return (), (f"no folds, so nothing here can be trained on: {why}",)
+
+
 def add_validation(folds: Sequence[FoldRow], clips: Sequence[Clip], how: str, seed: int) -> tuple[FoldRow, ...]:
     """Folds with some training rows turned to validation rows.
 

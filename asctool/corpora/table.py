@@ -48,7 +48,8 @@ def read(source: Path, config: Config) -> Corpus:
     entries = _with_ids(entries)
     classes = tuple(sorted({label for entry in entries for label in entry.labels}))
     refuse(source, [*_doubles(entries), *_unlike_repeats(entries), *_alike(entries, classes), *_torn_files(entries)])
-    clips = tuple(_clip(entry) for entry in {entry.clip_id: entry for entry in reversed(entries)}.values())[::-1]
+    first = {entry.clip_id: entry for entry in reversed(entries)}
+    clips = tuple(_clip(entry) for entry in entries if entry is first[entry.clip_id])
     folds = _folds(entries)
     refuse(source, _leaks(folds, clips, entries))
     warnings += [

@@ -55,20 +55,24 @@ def track(power, scale, constants, slopes, limits, noise):  # type: ignore[no-un
     state = State(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8], memory)
     row = np.empty(n_bins, np.float32)
     correction, unscale, seen = ONE, ONE / scale, 0
+    smooth_total, estimate_total = ONE, ONE
     for t in range(len(power)):
         total = _scaled(power[t], scale, row)
         if total > TINY:
             if seen == 0:
-                _start(row, state)
-            correction = _correction(correction, total, constants, state)
-            q_mean = _smooth(row, correction, constants.inverse_q_min / np.float32(seen + 1), constants, state)
+                smooth_total = estimate_total = _start(row, state)
+            correction = _correction(correction, smooth_total / total, constants.correction_memory)
+            alpha_top = constants.alpha_max * correction
+            alpha_floor = min(constants.alpha_min, (smooth_total / estimate_total) ** constants.snr_exponent)  # (12)
+            q_floor = constants.inverse_q_min / np.float32(seen + 1)
+            smooth_total, q_mean = _smooth(row, alpha_top, alpha_floor, q_floor, constants, state)
             _lower(ONE + constants.bias_factor * np.sqrt(q_mean), constants, state)
             seen += 1
             if seen % constants.sub_length == 0:
                 slot = (seen // constants.sub_length) % constants.n_sub
-                _close_sub_window(slot, limits[np.searchsorted(slopes, q_mean, side="right")], state)
+                estimate_total = _close_sub_window(slot, limits[np.searchsorted(slopes, q_mean, side="right")], state)
             else:
-                _follow_down(state)
+                estimate_total = _follow_down(state)
         for k in range(n_bins):
             noise[t, k] = state.estimate[k] * unscale
 
@@ -84,49 +88,49 @@ def _scaled(power, scale, row):  # type: ignore[no-untyped-def]
 
 @compiled
 def _start(row, state):  # type: ignore[no-untyped-def]
+    """Begin with the first frame that is not silent; returns its power."""
+    total = ZERO
     for k in range(len(row)):
         first = max(row[k], TINY)
+        total += first
         state.smooth[k] = first
         state.estimate[k] = first
         state.mean[k] = first
         state.square[k] = first * first
+    return total
 
 
 @compiled
-def _correction(correction, total, constants, state):  # type: ignore[no-untyped-def]
-    """The factor that lets smoothing go when the frame's power and the smoothed power part, (9) and (10)."""
-    smooth_total = ZERO
-    for k in range(len(state.smooth)):
-        smooth_total += state.smooth[k]
-    deviation = smooth_total / total - ONE
-    memory = constants.correction_memory
+def _correction(correction, ratio, memory):  # type: ignore[no-untyped-def]
+    """The factor that lets smoothing go when the smoothed power and the frame's part, (9) and (10)."""
+    deviation = ratio - ONE
     return memory * correction + (ONE - memory) * max(ONE / (ONE + deviation * deviation), memory)
 
 
 @compiled
-def _smooth(row, correction, q_floor, constants, state):  # type: ignore[no-untyped-def]
-    """Optimal smoothing (4), (11), (12) and the inverse degrees of freedom (20) to (23); returns their mean."""
-    smooth_total, estimate_total = ZERO, ZERO
+def _smooth(row, alpha_top, alpha_floor, q_floor, constants, state):  # type: ignore[no-untyped-def]
+    """Optimal smoothing (4), (11) and the inverse degrees of freedom (20) to (23).
+
+    Returns the sum of the smoothed power and the mean of the inverse degrees of freedom.
+    """
+    smooth_total, q_total = ZERO, ZERO
     for k in range(len(row)):
-        smooth_total += state.smooth[k]
-        estimate_total += state.estimate[k]
-    alpha_top = constants.alpha_max * correction
-    alpha_floor = min(constants.alpha_min, (smooth_total / estimate_total) ** constants.snr_exponent)
-    q_total = ZERO
-    for k in range(len(row)):
-        excess = state.smooth[k] / state.estimate[k] - ONE
+        inverse = ONE / state.estimate[k]  # divisions are what this loop waits for
+        excess = state.smooth[k] * inverse - ONE
         alpha = max(alpha_top / (ONE + excess * excess), alpha_floor)
         power = max(alpha * state.smooth[k] + (ONE - alpha) * row[k], TINY)
         beta = min(alpha * alpha, constants.beta_max)
         mean = beta * state.mean[k] + (ONE - beta) * power
         square = beta * state.square[k] + (ONE - beta) * power * power
-        inverse_q = (square - mean * mean) / (TWO * state.estimate[k]) / state.estimate[k]
+        inverse_q = (square - mean * mean) * (inverse * inverse) / TWO
+        inverse_q = max(min(inverse_q, constants.inverse_q_max), q_floor)
         state.smooth[k] = power
         state.mean[k] = mean
         state.square[k] = square
-        state.inverse_q[k] = max(min(inverse_q, constants.inverse_q_max), q_floor)
-        q_total += state.inverse_q[k]
-    return q_total / np.float32(len(row))
+        state.inverse_q[k] = inverse_q
+        smooth_total += power
+        q_total += inverse_q
+    return smooth_total, q_total / np.float32(len(row))
 
 
 @compiled
@@ -135,10 +139,12 @@ def _lower(correction, constants, state):  # type: ignore[no-untyped-def]
     gain_window = TWO * np.float32(constants.n_sub * constants.sub_length - 1) * (ONE - constants.mean_window)
     gain_sub = TWO * np.float32(constants.sub_length - 1) * (ONE - constants.mean_sub)
     for k in range(len(state.smooth)):
-        q = ONE / state.inverse_q[k]
-        value = correction * state.smooth[k]
-        whole = value * (ONE + gain_window / (q - TWO * constants.mean_window))
-        sub = value * (ONE + gain_sub / (q - TWO * constants.mean_sub))
+        inverse_q, value = state.inverse_q[k], correction * state.smooth[k]
+        below_window = ONE - TWO * constants.mean_window * inverse_q
+        below_sub = ONE - TWO * constants.mean_sub * inverse_q
+        scaled = value * inverse_q / (below_window * below_sub)
+        whole = value + gain_window * below_sub * scaled
+        sub = value + gain_sub * below_window * scaled
         before, before_sub = state.lowest[k], state.lowest_sub[k]
         is_lower = whole < before
         state.lowest[k] = whole if is_lower else before
@@ -150,33 +156,44 @@ def _lower(correction, constants, state):  # type: ignore[no-untyped-def]
 def _follow_down(state):  # type: ignore[no-untyped-def]
     """Inside a sub-window the estimate can fall at once; in its first frame too, which the paper leaves out.
 
-    Without that, a fall waits up to two frames at the border between sub-windows.
+    Without that, a fall waits up to two frames at the border between sub-windows. Returns the sum of the estimate.
     """
+    total = ZERO
     for k in range(len(state.estimate)):
         state.candidate[k] = max(state.candidate[k], state.changed[k])
-        state.estimate[k] = max(min(state.estimate[k], state.lowest_sub[k]), TINY)
+        estimate = max(min(state.estimate[k], state.lowest_sub[k]), TINY)
+        state.estimate[k] = estimate
+        total += estimate
+    return total
 
 
 @compiled
 def _close_sub_window(slot, limit, state):  # type: ignore[no-untyped-def]
-    """The minimum over all sub-windows, or a local minimum above it that rises by less than ``limit`` (Fig. 5)."""
+    """The minimum over all sub-windows, or a local minimum above it that rises by less than ``limit`` (Fig. 5).
+
+    Returns the sum of the estimate.
+    """
     n_bins = len(state.estimate)
-    for k in range(n_bins):
-        state.memory[slot, k] = state.lowest[k]
-        state.estimate[k] = max(state.lowest[k], TINY)
+    state.memory[slot] = state.lowest
+    state.estimate[:] = state.lowest
     for u in range(len(state.memory)):
         for k in range(n_bins):
-            state.estimate[k] = max(min(state.estimate[k], state.memory[u, k]), TINY)
+            state.estimate[k] = min(state.estimate[k], state.memory[u, k])
+    total, n_local = ZERO, ZERO
     for k in range(n_bins):
-        overall, local = state.estimate[k], state.lowest_sub[k]
+        overall, local = max(state.estimate[k], TINY), state.lowest_sub[k]
         is_local = (state.candidate[k] > state.changed[k]) & (local > overall) & (local < limit * overall)
-        state.estimate[k] = local if is_local else overall
+        estimate = local if is_local else overall
+        state.estimate[k] = estimate
         state.candidate[k] = ONE if is_local else ZERO
         state.lowest[k] = np.float32(np.inf)
         state.lowest_sub[k] = np.float32(np.inf)
-    for u in range(len(state.memory)):
-        for k in range(n_bins):
-            past = state.memory[u, k]
-            state.memory[u, k] = state.estimate[k] if state.candidate[k] > ZERO else past
-    for k in range(n_bins):
-        state.candidate[k] = ZERO
+        total += estimate
+        n_local += state.candidate[k]
+    if n_local > ZERO:
+        for u in range(len(state.memory)):
+            for k in range(n_bins):
+                past = state.memory[u, k]
+                state.memory[u, k] = state.estimate[k] if state.candidate[k] > ZERO else past
+        state.candidate[:] = ZERO
+    return total

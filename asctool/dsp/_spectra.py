@@ -7,7 +7,7 @@ compiled = numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"
 
 @compiled
 def window_frames(samples, begin, hop, window, frames):  # type: ignore[no-untyped-def]
-    """Fill the first columns of ``frames`` with windowed samples; the first frame begins at ``begin``, maybe below 0."""
+    """Fill the first columns of ``frames`` with windowed samples; the first frame begins at ``begin``, 0 or below."""
     length = len(window)
     for i in range(len(frames)):
         start = begin + i * hop

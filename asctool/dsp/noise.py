@@ -1,6 +1,7 @@
 """Noise power by minimum statistics (Martin 2001) and spectral subtraction: power (frame, bin), samples (n,)."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -67,27 +68,25 @@ def minimum_statistics(power: np.ndarray, hop_seconds: float) -> np.ndarray:
 
     if not hop_seconds > 0:
         raise UsageError(f"hop_seconds {hop_seconds} must be above 0")
-    noise = np.zeros(power.shape, np.float32)
     peak = float(power.max(initial=0.0))
-    if peak > 0:
-        power = np.ascontiguousarray(power, np.float32)
-        scale = np.float32(min(PEAK / peak, 1e38))
-        limits = (10 ** (SLOPE_LIMITS * _sub_length(hop_seconds) * hop_seconds / 10)).astype(np.float32)
-        _martin2001.track(power, scale, _constants(hop_seconds), SLOPE_BOUNDS, limits, noise)
+    if not peak > 0:
+        return np.zeros(power.shape, np.float32)
+    noise = np.empty(power.shape, np.float32)
+    constants, limits = _constants(hop_seconds)
+    scale = np.float32(min(PEAK / peak, 1e38))
+    _martin2001.track(np.ascontiguousarray(power, np.float32), scale, constants, SLOPE_BOUNDS, limits, noise)
     return noise
 
 
-def _sub_length(hop_seconds: float) -> int:
-    return max(4, round(WINDOW_SECONDS / (hop_seconds * SUB_WINDOWS)))
-
-
-def _constants(hop_seconds: float) -> "_martin2001.Constants":
+@lru_cache(maxsize=16)
+def _constants(hop_seconds: float) -> "tuple[_martin2001.Constants, np.ndarray]":
+    """What the loop needs at this hop, and the highest rise (factor in a sub-window) at each slope."""
     from asctool.dsp import _martin2001
 
-    sub_length = _sub_length(hop_seconds)
+    sub_length = max(4, round(WINDOW_SECONDS / (hop_seconds * SUB_WINDOWS)))
     n_sub = max(1, round(WINDOW_SECONDS / (hop_seconds * sub_length)))
     decay = {name: np.float32(np.exp(-hop_seconds / seconds)) for name, seconds in TIME_CONSTANTS.items()}
-    return _martin2001.Constants(
+    constants = _martin2001.Constants(
         n_sub,
         sub_length,
         **decay,
@@ -98,6 +97,7 @@ def _constants(hop_seconds: float) -> "_martin2001.Constants":
         inverse_q_max=np.float32(1 / 2),  # a single periodogram
         inverse_q_min=np.float32(1 / 14),
     )
+    return constants, (10 ** (SLOPE_LIMITS * sub_length * hop_seconds / 10)).astype(np.float32)
 
 
 def _mean(length: int) -> float:

@@ -1,28 +1,28 @@
 """Stacking: multinomial logistic regression on the log posteriors of all systems.
 
-The weights are drawn by a quadratic penalty not to zero but to the equally weighted product of the systems, so that few
-validation rows, or a class that has none among them, leave that product as it is.
+The weights are drawn by a quadratic penalty not to zero but to the rule ``weighted``, so that few validation rows leave
+that rule as it is. A class that has none among them keeps it altogether: learning would only find that it never occurs.
 """
 
 import numpy as np
 
-from asctool.errors import DataError, UsageError
-from asctool.evaluation import _validate
+from asctool.errors import DataError
+from asctool.evaluation import _validate, weighted
 from asctool.evaluation._logs import floored_log, softmax
 
 
 def fit(posteriors: np.ndarray, targets: np.ndarray, penalty: float = 1.0) -> dict[str, np.ndarray]:
     """``weights`` (system x class + 1, class), the last row the intercepts, from validation rows (system, row, class).
 
-    ``penalty`` weighs half the squared distance of all weights from the product's against the summed log loss.
+    ``penalty`` weighs half the squared distance of all weights from those of ``weighted`` against the summed log loss.
     """
-    _validate.posteriors(posteriors, ndim=3)
-    n_systems, n_rows, n_classes = posteriors.shape
-    _validate.targets(targets, n_rows, n_classes)
-    if not penalty > 0:
-        raise UsageError(f"penalty={penalty}: above 0")
-    product = np.concatenate([np.tile(np.eye(n_classes) / n_systems, (n_systems, 1)), np.zeros((1, n_classes))])
-    return {"weights": regress(_inputs(posteriors), targets, product, penalty)}
+    simple = weighted.fit(posteriors, targets, penalty)  # and its checks
+    n_classes = posteriors.shape[2]
+    exponents = simple["weights"] * simple["sharpness"]
+    weights = np.concatenate([np.kron(exponents[:, None], np.eye(n_classes)), np.zeros((1, n_classes))])
+    known, index = np.unique(targets, return_inverse=True)
+    weights[:, known] = regress(_inputs(posteriors), index, weights[:, known], penalty)
+    return {"weights": weights}
 
 
 def apply(arrays: dict[str, np.ndarray], posteriors: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asctool.dsp import filterbanks, frames, gammatone_filter
+from asctool.dsp import filterbanks, frames
 from asctool.errors import UsageError
 from asctool.features import _spectral
 from asctool.registry import unknown
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 METHODS = ("filterbank", "weights")
-
-
 SEGMENT_FRAMES = 80  # Phan 2019: T of a 2-second segment
 
 
@@ -47,6 +45,8 @@ def extract(samples: np.ndarray, sample_rate: int, config: Config) -> np.ndarray
     cut, bank = _prepared(config, sample_rate)
     if config.method == "weights":
         return _spectral.log_bands(samples, config.floor_power, lambda one: frames.band_power(one, cut, bank))
+    from asctool.dsp import gammatone_filter  # numba takes 0.4 s to import
+
     filters = (sample_rate, config.n_bands, config.f_min_hz, _spectral.f_max_hz(config, sample_rate))
     return _spectral.log_bands(samples, config.floor_power, lambda one: gammatone_filter.band_power(one, cut, *filters))
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     import torch
 
 MEL_SCALES = ("htk", "slaney")
-
-
 SEGMENT_FRAMES = 80  # Phan 2019: T of a 2-second segment
 
 

@@ -7,7 +7,6 @@ import numpy as np
 from asctool.errors import UsageError
 from asctool.features._spectral import check_finite
 
-
 SEGMENT_FRAMES = None  # whole clips
 
 

@@ -53,7 +53,7 @@ class PhanConvolutions(nn.Module):
 
 
 def _same_convolution(channels: int, filters: int, kernel: tuple[int, int]) -> list[nn.Module]:
-    """A convolution that keeps the size; an even kernel's odd zero goes after the image, as TensorFlow's SAME puts it."""
+    """A convolution that keeps the size; an even kernel's odd zero goes after the image (TensorFlow's SAME)."""
     odd = [size % 2 for size in kernel]
     if all(odd):
         return [nn.Conv2d(channels, filters, kernel, padding=(kernel[0] // 2, kernel[1] // 2))]

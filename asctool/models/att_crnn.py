@@ -24,7 +24,9 @@ class Config:
     hidden: int = 128  # GRU units a direction
     rnn_dropout: float = 0.1  # on inputs and outputs of each recurrent layer
     attention_size: int = 64  # of both scorers
-    mask_scale: float = 1.0  # 1: equation 9 as printed; 0: frames x 2 hidden, so that the mask's mean is one (not in the paper)
+    mask_scale: float = (
+        1.0  # 1: equation 9 as printed; 0: frames x 2 hidden, so that the mask's mean is one (not in the paper)
+    )
 
     def __post_init__(self) -> None:
         if len(self.filters) != 3:

@@ -49,7 +49,7 @@ def augment(
         "feature",
         "augment",
         VERSION,
-        {**store.config, "method": method, "fold": fold, **settings.as_dict(own), **settings.as_dict(config)},
+        {"method": method, "fold": fold, **settings.as_dict(own), **settings.as_dict(config)},
         {"features": store.content},
     )
     if manifest.settled(output, recipe, force):
@@ -60,12 +60,27 @@ def augment(
         raise DataError(f"{features}: fold {fold} has no training rows")
     with atomic.writer_lock(output):
         columns, normalization = _mix(data, train, method, own, config)
-        described = {key: store.manifest[key] for key in ("axes", "channels", "frame_seconds", "band_hz") if key in store.manifest}
-        write_rows(output, recipe, store.tables, columns, fold=fold, normalization=normalization, **described)
+        described = {
+            key: store.manifest[key]
+            for key in ("axes", "channels", "frame_seconds", "band_hz")
+            if key in store.manifest
+        }
+        write_rows(
+            output,
+            recipe,
+            store.tables,
+            columns,
+            fold=fold,
+            normalization=normalization,
+            feature_config=store.config,
+            **described,
+        )
     return True
 
 
-def _mix(data: rows.FoldRows, train: np.ndarray, method: str, own: Settings, config: Any) -> tuple[Columns, dict[str, Any]]:
+def _mix(
+    data: rows.FoldRows, train: np.ndarray, method: str, own: Settings, config: Any
+) -> tuple[Columns, dict[str, Any]]:
     from asctool.training.examples import normalization_of
 
     module = registry.load("transforms", method)

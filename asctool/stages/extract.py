@@ -2,12 +2,12 @@
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 
-from asctool import models
-from asctool.errors import DataError
+from asctool import models, registry
+from asctool.errors import DataError, UsageError
 from asctool.storage import atomic, manifest, rows
 from asctool.storage.manifest import Recipe
 from asctool.storage.run import Run
@@ -15,6 +15,7 @@ from asctool.storage.settings import differences
 from asctool.storage.store import Columns, Store, check_output, write_rows
 
 VERSION = 1
+Kinds = Literal["embedding", "posterior", "attention"]
 AXES = {"embedding": ["dimension"], "posterior": ["class"], "attention": ["frame"]}
 
 
@@ -22,13 +23,15 @@ def extract(
     run_directory: Path,
     features: Path,
     output: Path,
-    kind: Literal["embedding", "posterior", "attention"],
+    kind: str,
     system: str | None = None,
     device: str = "auto",
     force: bool = False,
 ) -> bool:
     """Write one kind of output for every row of the run's fold, marked with its subset; False when it is there."""
     check_output(output, run_directory, features)
+    if kind not in AXES:
+        raise UsageError(registry.unknown("kind", kind, list(AXES)))
     run, store = Run(run_directory), Store(features, "feature")
     _check_match(run, store)
     name = system or default_system(run, kind)
@@ -45,7 +48,7 @@ def extract(
             "protocol": {name: run.manifest["protocol"]},
             "paths": {"run": manifest.relative(run_directory, output), "features": manifest.relative(features, output)},
         }
-        write_rows(output, recipe, store.tables, _columns(run, store, kind, name, device), **described)
+        write_rows(output, recipe, store.tables, _columns(run, store, cast(Kinds, kind), name, device), **described)
     return True
 
 
@@ -55,7 +58,7 @@ def default_system(run: Run, kind: str) -> str:
     return f"{name} softmax" if kind == "posterior" else name
 
 
-def _columns(run: Run, store: Store, kind: Literal["embedding", "posterior", "attention"], system: str, device: str) -> Columns:
+def _columns(run: Run, store: Store, kind: Kinds, system: str, device: str) -> Columns:
     import torch
 
     from asctool.models._layers import InputShape
@@ -86,9 +89,10 @@ def _columns(run: Run, store: Store, kind: Literal["embedding", "posterior", "at
 
 def _check_match(run: Run, store: Store) -> None:
     """The run's features and these must have been made alike, of the same classes."""
-    changes = differences(run.config["features"], store.config)
+    changes = differences(run.config["features"], store.feature_config)
     if changes:
-        raise DataError(f"{store.directory}: is unlike the features that {run.directory} was trained on ({'; '.join(changes)})")
+        raise DataError(
+            f"{store.directory}: is unlike the features that {run.directory} was trained on ({'; '.join(changes)})"
+        )
     if tuple(run.config["classes"]) != store.tables.classes:
         raise DataError(f"{store.directory}: its classes are not those that {run.directory} was trained on")
-

@@ -34,7 +34,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if not audio.MIN_RATE_HZ <= self.sample_rate <= audio.MAX_RATE_HZ:
-            raise UsageError(f"sample_rate={self.sample_rate} Hz: {audio.MIN_RATE_HZ} to {audio.MAX_RATE_HZ} are possible")
+            raise UsageError(
+                f"sample_rate={self.sample_rate} Hz: {audio.MIN_RATE_HZ} to {audio.MAX_RATE_HZ} are possible"
+            )
         for name in ("segment_frames", "segment_hop_frames"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: must be 1 at least")
@@ -170,7 +172,7 @@ class _Work:
         per_frame = len(self.channel_names()) * getattr(self.feature.config, "n_bands", 1)
         if self.own.segment_frames is None:
             return frames * per_frame * item
-        assert self.own.segment_hop_frames is not None  # noqa: S101 - configure() fills both
+        assert self.own.segment_hop_frames is not None
         n_segments = len(segments.starts(frames, self.own.segment_frames, self.own.segment_hop_frames))
         return n_segments * self.own.segment_frames * per_frame * item
 

@@ -61,6 +61,8 @@ def prep(
     found: Corpus = registry.load("corpora", corpus).read(source, config)
     for warning in found.warnings:
         log.warning("%s", warning)
+    if found.folds:  # before the audio is decoded, which takes longer
+        _folds.check_folds(found.folds, found, None, own.allow_missing_classes)
     facts, bad = _inspect(sorted({clip.path for clip in found.clips}), jobs, progress or parallel.Silent())
     if bad and not own.skip_bad:
         raise DataError(_tell(bad))
@@ -114,9 +116,7 @@ def _tell(bad: dict[str, str]) -> str:
     return "\n  ".join([head, *lines[:LISTED], *more])
 
 
-def _decoded(
-    clips: Sequence[Clip], facts: dict[str, AudioFacts], bad: dict[str, str]
-) -> tuple[list[Clip], list[Clip]]:
+def _decoded(clips: Sequence[Clip], facts: dict[str, AudioFacts], bad: dict[str, str]) -> tuple[list[Clip], list[Clip]]:
     """Clips with their true durations, and those whose file is bad."""
     good, rejected, outside = [], [], []
     for clip in clips:
@@ -125,28 +125,34 @@ def _decoded(
             continue
         left = facts[clip.path].duration - clip.start
         if left <= 0 or clip.duration > left + 0.01:
-            outside.append(f"{clip.clip_id}: {clip.start} s + {clip.duration} s, but {clip.path} has {left + clip.start:.3f} s")
+            outside.append(
+                f"{clip.clip_id}: {clip.start} s + {clip.duration} s, but {clip.path} has {left + clip.start:.3f} s"
+            )
         good.append(replace(clip, duration=min(clip.duration, left) if clip.duration else left))
     if outside:
         raise DataError("\n  ".join(["clips reach beyond their files:", *outside[:LISTED]]))
     return good, rejected
 
 
-def _folds_of(
-    corpus: Corpus, own: Settings, facts: dict[str, AudioFacts]
-) -> tuple[list[FoldRow], tuple[str, ...]]:
+def _folds_of(corpus: Corpus, own: Settings, facts: dict[str, AudioFacts]) -> tuple[list[FoldRow], tuple[str, ...]]:
     folds = list(corpus.folds)
+    warnings: tuple[str, ...] = ()
     if not folds and any(clip.labels for clip in corpus.clips):
-        folds = list(_folds.make_folds(corpus.clips, own.n_folds, own.seed))
+        made, warnings = _folds.make_possible_folds(corpus.clips, own.n_folds, own.seed)
+        folds = list(made)
+    if not folds:
+        return [], _warned(warnings)
     if own.valid:
         folds = list(_folds.add_validation(folds, corpus.clips, own.valid, own.seed))
-    if not folds:
-        return [], ()
     content = {c.clip_id: f"{facts[c.path].sha256} {c.start} {c.duration}" for c in corpus.clips}
-    warnings = _folds.check_folds(folds, corpus, content, own.allow_missing_classes)
+    checked = _folds.check_folds(folds, corpus, content, own.allow_missing_classes)
+    return folds, _warned((*warnings, *checked))
+
+
+def _warned(warnings: Sequence[str]) -> tuple[str, ...]:
     for warning in warnings:
         log.warning("%s", warning)
-    return folds, tuple(warnings)
+    return tuple(warnings)
 
 
 def _description(
@@ -168,13 +174,19 @@ def _description(
         "folds": {
             "numbers": tables.fold_numbers,
             "official": corpus.official_folds,
-            "note": corpus.fold_note if corpus.folds else f"made: {own.n_folds} grouped, stratified folds, seed {own.seed}",
+            "note": corpus.fold_note
+            if corpus.folds
+            else f"made: {len(tables.fold_numbers)} grouped, stratified folds, seed {own.seed}",
             "validation": own.valid or "none",
         },
         "warnings": [*corpus.warnings, *warnings],
         "rejected": len(rejected),
         "files": {
-            path: {"sha256": facts[path].sha256, "sample_rate": facts[path].sample_rate, "channels": facts[path].channels}
+            path: {
+                "sha256": facts[path].sha256,
+                "sample_rate": facts[path].sample_rate,
+                "channels": facts[path].channels,
+            }
             for path in used
         },
     }

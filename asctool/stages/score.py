@@ -87,7 +87,9 @@ def _system(system: System, classes: Sequence[str]) -> dict[str, Any]:
         "level": system.level,
         "protocol": system.protocol,
         "rows": pooled.rows,
-        "folds": {str(fold): judgement.figures() | {"rows": judgement.rows} for fold, judgement in system.folds.items()},
+        "folds": {
+            str(fold): judgement.figures() | {"rows": judgement.rows} for fold, judgement in system.folds.items()
+        },
         "mean": {name: _plain(asdict(system.summary(name))) for name in names},
         "pooled": pooled.figures(),
         "per_class": {name: {"recall": r, "precision": p, "f1": f} for name, r, p, f in per_class},
@@ -105,7 +107,16 @@ def tables(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
     names = list(dict.fromkeys(system.name for system in scores.systems))
     found = {(system.name, system.level): system for system in scores.systems}
     levels = [level for level in LEVELS if any(level == system.level for system in scores.systems)]
-    columns = ["system", "folds", *[f"{level} accuracy" for level in levels], "macro F1", "macro precision", "ECE", "log loss", "epoch"]
+    columns = [
+        "system",
+        "folds",
+        *[f"{level} accuracy" for level in levels],
+        "macro F1",
+        "macro precision",
+        "ECE",
+        "log loss",
+        "epoch",
+    ]
     rows = []
     for name in names:
         judged = next(found[name, level] for level in reversed(LEVELS) if (name, level) in found)

@@ -47,7 +47,7 @@ def svm(
 ) -> bool:
     """Fit on the original training rows, write posteriors of validation and test rows; False when they are there.
 
-    The fold is that of the run that made the embeddings; ``fold`` is for embeddings of a network trained on nothing here.
+    The fold is that of the run that made the embeddings; ``fold`` is for a network trained on nothing here.
     """
     check_output(output, embeddings)
     store = Store(embeddings, "embedding")
@@ -96,7 +96,9 @@ def _fold_of(store: Store, fold: int | None) -> int:
     if own is None and fold is None:
         raise UsageError(f"{store.directory}: belongs to no fold; give --fold")
     if own is not None and fold not in (None, own):
-        raise UsageError(f"{store.directory}: comes from a network trained on fold {own}; --fold {fold} would mix folds")
+        raise UsageError(
+            f"{store.directory}: comes from a network trained on fold {own}; --fold {fold} would mix folds"
+        )
     return int(own if own is not None else fold)  # type: ignore[arg-type]
 
 
@@ -124,7 +126,9 @@ def _targets_and_groups(store: Store, clip_ids: np.ndarray) -> tuple[np.ndarray,
     by_id = store.tables.by_id
     several = [clip_id for clip_id in dict.fromkeys(clip_ids.tolist()) if len(by_id[clip_id].labels) != 1]
     if several:
-        raise DataError(f"{store.directory}: an SVM takes one label a clip; {several[0]} has {len(by_id[several[0]].labels)}")
+        raise DataError(
+            f"{store.directory}: an SVM takes one label a clip; {several[0]} has {len(by_id[several[0]].labels)}"
+        )
     index = {name: i for i, name in enumerate(store.tables.classes)}
     targets = np.array([index[by_id[clip_id].labels[0]] for clip_id in clip_ids])
     groups = np.unique([by_id[clip_id].group for clip_id in clip_ids], return_inverse=True)[1]

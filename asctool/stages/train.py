@@ -72,6 +72,7 @@ def train(
     recipe = _recipe(store, data, plan, fold, init_from)
     if manifest.settled(output, recipe, force):
         return False
+    _check_choices(plan, device)
     with atomic.writer_lock(output):
         writer = RunWriter(output, recipe)
         if force:
@@ -80,13 +81,24 @@ def train(
     return True
 
 
+def _check_choices(plan: Plan, device: str) -> None:
+    """A device or a way to mix that does not exist is told before anything is written."""
+    from asctool.training import devices, epochs
+
+    devices.choose(device)
+    if plan.training.mix != "none":
+        epochs.mixing(plan.training.mix)
+
+
 def _recipe(store: Store, data: rows.FoldRows, plan: Plan, fold: int, init_from: Path | None) -> Recipe:
     used = {name: data.select(name) for name in ("train", "valid", "test")}
     if not len(used["train"]):
         raise DataError(f"{store.directory}: fold {fold} has no training rows")
     chosen_on = plan.training.select
     if chosen_on != "last" and not len(used[chosen_on]):
-        raise UsageError(f"--select {chosen_on}: fold {fold} has no {chosen_on} rows (prep --valid makes validation folds)")
+        raise UsageError(
+            f"--select {chosen_on}: fold {fold} has no {chosen_on} rows (prep --valid makes validation folds)"
+        )
     # The content of the test rows decides nothing unless the epoch is chosen by them, so it is no part of the recipe.
     seen = ("train", "valid", "test") if chosen_on == "test" else ("train", "valid")
     inputs = {
@@ -102,7 +114,7 @@ def _recipe(store: Store, data: rows.FoldRows, plan: Plan, fold: int, init_from:
         "classes": list(store.tables.classes),
         "network": settings.as_dict(plan.config),
         "training": settings.as_dict(plan.training),
-        "features": store.config,
+        "features": store.feature_config,
     }
     return Recipe("run", "train", VERSION, config, inputs)
 
@@ -248,7 +260,10 @@ class _Session:
             "protocol": self._protocol(),
         }
         model = checkpoint.encode(
-            {"weights": network.state_dict(), "description": json.dumps(described | {"config": self.writer.recipe.config})}
+            {
+                "weights": network.state_dict(),
+                "description": json.dumps(described | {"config": self.writer.recipe.config}),
+            }
         )
         files = {HISTORY: encode_history(self.progress.history), "curves.png": _curves(self.progress.history)}
         _write_tensorboard(self.writer.directory, self.progress.history)

@@ -25,7 +25,9 @@ def _verify_data(artifact: Path) -> str:
     data = DataDirectory(artifact)
     for clip in {clip.path: clip for clip in data.tables.clips}.values():
         data_directory.check_audio(data, clip)
-    return f"whole: {len(data.tables.clips)} clips in {len(data.description['files'])} audio files, unchanged since prep"
+    return (
+        f"whole: {len(data.tables.clips)} clips in {len(data.description['files'])} audio files, unchanged since prep"
+    )
 
 
 def _verify_store(artifact: Path) -> str:
@@ -58,4 +60,6 @@ def _verify_run(artifact: Path) -> str:
     weights = checkpoint.decode(run.model(), torch.device("cpu"))["weights"]
     if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
         raise IntegrityError(f"{artifact}: holds weights that are not finite")
-    return f"whole: run of {run.config['model']}, fold {run.config['fold']}, {run.manifest['protocol']['epochs']} epochs"
+    return (
+        f"whole: run of {run.config['model']}, fold {run.config['fold']}, {run.manifest['protocol']['epochs']} epochs"
+    )

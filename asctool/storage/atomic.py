@@ -1,6 +1,6 @@
 """Files appear whole or not at all; one writer a directory.
 
-Every output of asctool is written by :func:`write_bytes`: under a temporary name in the same directory, synced, renamed.
+Every output is written by :func:`write_bytes`: under a temporary name in the same directory, synced, renamed.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ LOCK = ".lock"
 
 
 def write_bytes(path: Path, data: bytes) -> str:
-    """Write a file whole or not at all and return its sha256; EnvironmentFailure when the disk or a permission refuses."""
+    """Write a file whole or not at all; its sha256. EnvironmentFailure when the disk or a permission refuses."""
     temporary = path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as file:

@@ -8,6 +8,7 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -51,7 +52,11 @@ def inspect(path: Path) -> AudioFacts:
             total += block.sum(0, dtype=np.float64)
             silent &= not block.any()
         facts = AudioFacts(
-            file.samplerate, file.channels, frames, file_hash(path), _warnings(path, file.format, peak, total / max(frames, 1))
+            file.samplerate,
+            file.channels,
+            frames,
+            file_hash(path),
+            _warnings(path, file.format, peak, total / max(frames, 1)),
         )
     if frames < 2:
         raise DataError(f"{path}: holds {frames} samples")
@@ -59,14 +64,16 @@ def inspect(path: Path) -> AudioFacts:
 
 
 def read(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
-    """Samples (channel, sample) float32 and their rate, of a part of a file in seconds; DataError where it is broken."""
+    """Samples (channel, sample) float32 of a part of a file (seconds), and their rate; DataError where it is broken."""
     check_container(path)
     with _open(path) as file:
         rate = file.samplerate
         first = round(start * rate)
         wanted = file.frames - first if duration is None else round(duration * rate)
         if wanted * file.channels * 4 > MAX_DECODED_BYTES:
-            raise DataError(f"{path}: {wanted / rate:.0f} s x {file.channels} channels do not fit in 1 GiB; cut it first")
+            raise DataError(
+                f"{path}: {wanted / rate:.0f} s x {file.channels} channels do not fit in 1 GiB; cut it first"
+            )
         if first:
             file.seek(min(first, file.frames))
         samples = _decode(file, wanted, path)
@@ -98,7 +105,7 @@ def file_hash(path: Path) -> str:
 def check_container(path: Path) -> None:
     """Refuse what is no regular file, is empty, or promises other sizes than the file has."""
     try:
-        status = os.stat(path)
+        status = path.stat()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
@@ -111,16 +118,18 @@ def check_container(path: Path) -> None:
             _check_riff(path, file, status.st_size)
 
 
-def _check_riff(path: Path, file: "os.PathLike | object", size: int) -> None:
+def _check_riff(path: Path, file: BinaryIO, size: int) -> None:
     """The data chunk must lie inside the file: a truncated wav shows nowhere else."""
     position = 12
     while position + 8 <= size:
-        file.seek(position)  # type: ignore[attr-defined]
-        header = file.read(8)  # type: ignore[attr-defined]
+        file.seek(position)
+        header = file.read(8)
         name, length = header[:4], int.from_bytes(header[4:8], "little")
         if name == b"data":
             if position + 8 + length > size and length not in (0, 0xFFFFFFFF):
-                raise DataError(f"{path}: is cut short: {length} bytes of samples promised, {size - position - 8} there")
+                raise DataError(
+                    f"{path}: is cut short: {length} bytes of samples promised, {size - position - 8} there"
+                )
             return
         position += 8 + length + (length & 1)
     raise DataError(f"{path}: is a wav file without samples")
@@ -176,7 +185,11 @@ def _warnings(path: Path, container: str, peak: float, mean: np.ndarray) -> tupl
     if np.abs(mean).max() > 0.1:
         out.append(f"a constant offset of {np.abs(mean).max():.2f}")
     suffix = path.suffix.lower().lstrip(".")
-    if suffix in ("wav", "flac", "ogg", "mp3", "aiff") and suffix not in container.lower() and container not in _WAV_KINDS:
+    if (
+        suffix in ("wav", "flac", "ogg", "mp3", "aiff")
+        and suffix not in container.lower()
+        and container not in _WAV_KINDS
+    ):
         out.append(f"named .{suffix}, but is {container}")
     return tuple(out)
 

@@ -53,7 +53,7 @@ class DataDirectory:
         return int(self.description["files"][clip.path]["channels"])
 
     def content(self) -> str:
-        """Hash of what the audio stages use: which piece of which sound each clip is. Labels and folds are not in it."""
+        """Hash of which piece of which sound each clip is, all that the audio stages use: no labels, no folds."""
         rows = [[c.clip_id, c.start, c.duration, self.audio_hash(c)] for c in self.tables.clips]
         return manifest.content_hash(json.dumps(rows))
 
@@ -63,7 +63,10 @@ class DataDirectory:
 
 def write(path: Path, recipe: Recipe, tables: Tables, description: dict[str, Any]) -> None:
     """Write the tables and the description, the manifest last; under ``atomic.writer_lock``."""
-    files = {**encode_tables(tables), DESCRIPTION: (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode()}
+    files = {
+        **encode_tables(tables),
+        DESCRIPTION: (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode(),
+    }
     manifest.write(path, manifest.describe(recipe, rows=len(tables.clips), files=write_files(path, files)))
 
 

@@ -74,7 +74,7 @@ class Tables:
         return {row.clip_id: row.subset for row in self.folds if row.fold == fold}
 
     def targets(self, clip_ids: Iterable[str]) -> np.ndarray:
-        """Targets of clips as (row, class) float32: the labels share one unit of probability; unlabelled rows are zero."""
+        """Targets of clips, (row, class) float32: labels share one unit of probability; unlabelled rows are zero."""
         index = {name: i for i, name in enumerate(self.classes)}
         ids = list(clip_ids)
         out = np.zeros((len(ids), len(self.classes)), np.float32)
@@ -191,7 +191,11 @@ def _encode_csv(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows(rows)
+    # Python 3.11 leaves a bare carriage return unquoted where lines end in \n, and reads it as a line end.
+    quoting = csv.writer(text, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    for row in rows:
+        fields = list(row)
+        (quoting if any("\r" in field for field in fields) else writer).writerow(fields)
     return text.getvalue().encode()
 
 

@@ -88,7 +88,7 @@ def write(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def read(directory: Path, *kinds: str) -> dict[str, Any]:
-    """The manifest of an artifact of one of the kinds; DataError for another kind, IntegrityError for none or a damaged one."""
+    """An artifact's manifest; DataError for another kind than these, IntegrityError for a missing or damaged one."""
     path = directory / NAME
     if not directory.is_dir():
         raise DataError(f"{directory}: there is no such {' or '.join(kinds) or 'artifact'}")
@@ -107,9 +107,11 @@ def read(directory: Path, *kinds: str) -> dict[str, Any]:
 
 
 def settled(directory: Path, recipe: Recipe, force: bool) -> bool:
-    """Whether the artifact is there already, made by this recipe; UsageError when it was made by another and not forced."""
+    """Whether the artifact is there, made by this recipe; UsageError when another made it and nothing is forced."""
     if not (directory / NAME).is_file():
-        foreign = directory.is_dir() and any(not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir())
+        foreign = directory.is_dir() and any(
+            not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir()
+        )
         if foreign and not force and not _is_ours(directory):
             raise UsageError(f"{directory}: holds other files; give a new directory or --force")
         return False

@@ -54,7 +54,9 @@ def load(directories: Sequence[Path], subsets: Sequence[str] = ("train", "valid"
                 continue
             if (block.level, *block.key) in seen:
                 other = seen[block.level, *block.key]
-                raise DataError(f"{store.directory}: {block.system}, fold {block.fold} stands in {other} too; give it once")
+                raise DataError(
+                    f"{store.directory}: {block.system}, fold {block.fold} stands in {other} too; give it once"
+                )
             seen[block.level, *block.key] = store.directory
             blocks.append(block)
     tables = _joined_tables(stores)
@@ -68,7 +70,9 @@ def _joined_tables(stores: Sequence[Store]) -> Tables:
     for store in stores[1:]:
         for clip in store.tables.clips:
             if by_id.setdefault(clip.clip_id, clip).labels != clip.labels:
-                raise DataError(f"{store.directory}: clip {clip.clip_id} has other labels than in {stores[0].directory}")
+                raise DataError(
+                    f"{store.directory}: clip {clip.clip_id} has other labels than in {stores[0].directory}"
+                )
     return Tables(tuple(by_id.values()), first.folds, first.classes)
 
 
@@ -77,7 +81,7 @@ def _blocks(store: Store) -> list[Block]:
     if not columns:
         raise DataError(f"{store.directory}: holds no rows")
     _check_values(store, columns["array"])
-    ids, place = np.unique(columns["clip_id"], return_inverse=True)
+    place = np.unique(columns["clip_id"], return_inverse=True)[1]
     keys = np.unique(
         np.stack([np.unique(columns[name], return_inverse=True)[1] for name in ("system", "fold", "subset")], 1),
         axis=0,
@@ -111,4 +115,6 @@ def _check_values(store: Store, array: np.ndarray) -> None:
     if array.ndim != 2 or array.shape[1] != len(store.tables.classes):
         raise DataError(f"{store.directory}: rows of shape {array.shape[1:]} for {len(store.tables.classes)} classes")
     if not np.isfinite(array).all() or array.min() < 0 or np.abs(array.sum(1) - 1).max() > 1e-3:
-        raise DataError(f"{store.directory}: holds rows that are no posteriors (not finite, below 0, or a sum other than 1)")
+        raise DataError(
+            f"{store.directory}: holds rows that are no posteriors (not finite, below 0, or a sum other than 1)"
+        )

@@ -32,7 +32,9 @@ class RunWriter:
     def checkpoint(self, epoch: int, data: bytes) -> None:
         """Write a checkpoint and drop all but the last two."""
         sha256 = hashlib.sha256(data).hexdigest()
-        atomic.write_bytes(self.directory / f"checkpoint-{epoch:06d}-{self.recipe.fingerprint[:12]}-{sha256[:16]}.pt", data)
+        atomic.write_bytes(
+            self.directory / f"checkpoint-{epoch:06d}-{self.recipe.fingerprint[:12]}-{sha256[:16]}.pt", data
+        )
         for _, path in self._checkpoints()[KEPT:]:
             path.unlink(missing_ok=True)
 
@@ -52,7 +54,9 @@ class RunWriter:
 
     def finish(self, model: bytes, files: Mapping[str, bytes], **more: Any) -> None:
         """Write the selected weights and all else, the manifest last; drop checkpoints of other recipes."""
-        hashes = {name: atomic.write_bytes(self.directory / name, data) for name, data in {**files, MODEL: model}.items()}
+        hashes = {
+            name: atomic.write_bytes(self.directory / name, data) for name, data in {**files, MODEL: model}.items()
+        }
         manifest.write(self.directory, manifest.describe(self.recipe, files=hashes, **more))
         for path in self.directory.glob("checkpoint-*.pt"):
             if self.recipe.fingerprint[:12] not in path.name:

@@ -1,8 +1,8 @@
 """Stores: rows of arrays in HDF5 shards, with the tables of the corpus beside them.
 
-Rows come in clip order. Columns of a shard: ``clip_id`` and ``start`` (seconds) of each row, ``array``; where rows have
-unequal lengths ``array`` holds them end to end along its first axis, and ``offset`` and ``length`` cut them out. Rows of
-trained things also have ``fold``, ``subset`` and ``system``; soft targets are a column ``target``.
+Rows come in clip order. Columns of a shard: ``clip_id`` and ``start`` (seconds) of each row, ``array``; where rows
+have unequal lengths ``array`` holds them end to end along its first axis, and ``offset`` and ``length`` cut them out.
+Rows of trained things also have ``fold``, ``subset`` and ``system``; soft targets are a column ``target``.
 """
 
 import hashlib
@@ -46,7 +46,7 @@ class ShardWriter:
     n_shards: int
 
     def path(self, index: int) -> Path:
-        """The name says the number, the total and the fingerprint: a shard of an older store is never taken for a new one."""
+        """Number, total and fingerprint in the name: a shard of an older store is never taken for a new one."""
         return self.directory / f"shard-{index:05d}-of-{self.n_shards:05d}-{self.fingerprint[:12]}.h5"
 
     def missing(self) -> list[int]:
@@ -160,6 +160,11 @@ class Store:
         return dict(self.manifest["config"])
 
     @property
+    def feature_config(self) -> dict[str, Any]:
+        """How its features were computed: its own configuration, or that of the store whose rows were mixed."""
+        return dict(self.manifest.get("feature_config", self.manifest["config"]))
+
+    @property
     def content(self) -> str:
         """Hash of all rows, whatever shards they lie in."""
         return str(self.manifest["content"])
@@ -247,7 +252,7 @@ def _to_bytes(values: np.ndarray | Sequence[str]) -> np.ndarray:
 
 
 def _row_hashes(columns: Columns) -> np.ndarray:
-    """(row, 16) bytes: a hash of all that a row holds, so that parts of a store can be compared without their shards."""
+    """(row, 16) bytes: a hash of all that a row holds, so that parts of stores can be compared."""
     n_rows = len(columns["clip_id"])
     plain = {name: v for name, v in sorted(columns.items()) if name not in ("offset", "row_hash")}
     out = np.zeros((n_rows, 16), np.uint8)

@@ -1,6 +1,7 @@
 """What a network consists of: the shape of each layer's output and its number of parameters."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -23,10 +24,10 @@ def layers(network: nn.Module, shape: InputShape) -> list[Layer]:
     out: list[Layer] = []
 
     def record(name: str, module: nn.Module):  # type: ignore[no-untyped-def]
-        def hook(_module: nn.Module, _inputs: object, output: object) -> None:
+        def hook(_module: nn.Module, _inputs: object, output: Any) -> None:
             tensor = output[0] if isinstance(output, tuple) else output
             count = sum(p.numel() for p in module.parameters())
-            out.append(Layer(name, type(module).__name__, tuple(tensor.shape[1:]), count))  # type: ignore[attr-defined]
+            out.append(Layer(name, type(module).__name__, tuple(tensor.shape[1:]), count))
 
         return hook
 

@@ -90,7 +90,7 @@ class Trainer:
         with devices.autocast(self.device, self.bfloat16):
             logits = self.network(features)
         losses = optimizers.kl_divergence(logits, targets) * weights
-        losses.mean().backward()
+        losses.mean().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         correct = logits.detach().argmax(1) == targets.argmax(1)
         return torch.stack([losses.detach().sum(), correct.sum().float()])

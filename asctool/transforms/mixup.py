@@ -1,4 +1,4 @@
-"""Mixup (Zhang et al. 2018; Zhang 2019, equation 4): any two examples and their targets, the share from Beta(alpha, alpha).
+"""Mixup (Zhang et al. 2018; Zhang 2019, equation 4): any two examples, the share from Beta(alpha, alpha).
 
 Arrays are NumPy's or torch's alike; features (row, ...), targets (row, class).
 """

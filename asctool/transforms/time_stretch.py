@@ -11,7 +11,7 @@ from asctool.errors import UsageError
 from asctool.registry import unknown
 
 LENGTHS = ("cut", "free", "keep", "pad")
-SLOWEST = 0.5  # of one pass: below, the library draws phases at random and no result can be made again
+SLOWEST = 0.55  # of one pass: from 0.5 down, the library draws phases at random and no result can be made again
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def apply(samples: np.ndarray, sample_rate: int, parameters: Parameters) -> np.n
 
 
 def stretch(samples: np.ndarray, sample_rate: int, factor: float) -> np.ndarray:
-    """Samples of 1/factor the length, rounded down."""
+    """Samples of 1/factor the length, rounded."""
     passes = 1
     while factor ** (1 / passes) < SLOWEST:
         passes += 1

@@ -1,6 +1,6 @@
 """What ten lines give today: librosa's statistics of a clip and scikit-learn's RBF SVC, on the five folds of ESC-10.
 
-    python recipes/esc10/baseline.py CORPUS
+python recipes/esc10/baseline.py CORPUS
 """
 
 import csv
@@ -33,4 +33,4 @@ accuracies = []
 for fold in range(1, 6):
     model = make_pipeline(StandardScaler(), SVC(C=5)).fit(features[folds != fold], targets[folds != fold])
     accuracies.append(100 * model.score(features[folds == fold], targets[folds == fold]))
-print(f"{np.mean(accuracies):.2f} %", [round(accuracy, 2) for accuracy in accuracies])  # noqa: T201
+print(f"{np.mean(accuracies):.2f} %", [round(accuracy, 2) for accuracy in accuracies])
