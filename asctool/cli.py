@@ -300,12 +300,15 @@ def run(arguments: list[str]) -> int:
 
 def _parse(arguments: list[str]) -> Any:
     try:
-        return app(arguments, prog_name="asctool", standalone_mode=False)
+        code = app(arguments, prog_name="asctool", standalone_mode=False)
     except _CLICK_ERROR as error:
         error.show()
         return error.exit_code
     except typer.Abort as error:
         raise KeyboardInterrupt from error
+    if code == 130:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
+    return code
 
 
 def _values(section: str, config: str | None, overrides: list[str] | None, **given: Any) -> dict[str, Any]:

@@ -1,8 +1,11 @@
 """What several tests share: a small corpus made once, and the chain run over it through the command line."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ["OMP_NUM_THREADS"] = "1"  # networks this small wait longer for a second thread than it helps
 
 from asctool.cli import run
 

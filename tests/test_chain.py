@@ -114,7 +114,7 @@ def test_ten_lines_of_h5py_read_a_store(corpus: Path, capsys: pytest.CaptureFixt
 
 
 def test_features_of_a_clip_are_those_of_its_feature_file(corpus: Path) -> None:
-    """No framing, resampling or cutting of our own slips in between: 2.5 s at 25 ms make 100 frames, segments at 0, 40, 60."""
+    """Nothing slips in between: 2.5 s at 25 ms make 100 frames, and segments at 0, 40 and 60."""
     from asctool.features import logmel
 
     store = Store(corpus / "logmel")

@@ -9,7 +9,7 @@ EAR_Q = 9.26449  # Glasberg and Moore 1990: ERB(f) = f / EAR_Q + MIN_BANDWIDTH_H
 MIN_BANDWIDTH_HZ = 24.7
 BANDWIDTH_FACTOR = 1.019  # bandwidth of a fourth-order gammatone whose equivalent rectangular bandwidth is one ERB
 ORDER = 4
-PART_BANDS = 16  # bands multiplied at once where a bank is sparse; 8 and 32 are slower for 64 mel bands
+PART_BANDS = 32  # bands multiplied at once; half of them where that leaves out many bins. 8 and 64 are slower
 
 
 class Part(NamedTuple):
@@ -21,10 +21,16 @@ class Part(NamedTuple):
 
 
 def parts(weights: np.ndarray) -> tuple[Part, ...]:
-    """A bank (bin, band) without the bins that a group of bands leaves out: a third of a mel bank remains."""
-    n_bands = weights.shape[1]
-    width = PART_BANDS if np.count_nonzero(weights) < weights.size / 8 else 2 * PART_BANDS
-    return tuple(_part(weights, start, min(start + width, n_bands)) for start in range(0, n_bands, width))
+    """A bank (bin, band) without the bins that a group of bands leaves out: less than a third of a mel bank remains."""
+    n_bins, n_bands = weights.shape
+    chosen = []
+    for start in range(0, n_bands, PART_BANDS):
+        stop, middle = min(start + PART_BANDS, n_bands), start + PART_BANDS // 2
+        whole = _part(weights, start, stop)
+        halves = [_part(weights, start, middle), _part(weights, middle, stop)] if middle < stop else [whole]
+        spared = 2 * len(whole.weights) - sum(len(half.weights) for half in halves)
+        chosen += halves if spared > n_bins / 4 else [whole]
+    return tuple(chosen)
 
 
 def _part(weights: np.ndarray, start: int, stop: int) -> Part:

@@ -1,4 +1,4 @@
-"""Short-time power spectra: clips (samples,), spectra (frame, bin), band powers (frame, band).
+"""Short-time power spectra: clips (samples,), spectra (frame, bin), band powers (band, frame).
 
 Frame t is centred at sample t * hop; beyond the clip's ends are zeros. Power is |STFT|^2 / (sum of the window)^2, so
 that a level does not depend on the frame's length: a full-scale sine has a peak of 1/4.
@@ -71,14 +71,15 @@ def _scaled_window(name: str, length: int) -> np.ndarray:
 
 
 def band_power(samples: np.ndarray, cut: Layout, bank: tuple[Part, ...]) -> np.ndarray:
-    """Power spectra summed into bands: samples (n,) -> (frame, band), float32."""
+    """Power spectra summed into bands: samples (n,) -> (band, frame), float32."""
     from asctool.dsp import _spectra  # numba takes 0.4 s to import
 
     samples = np.ascontiguousarray(samples, np.float32)
     scaled = _scaled_window(cut.window, cut.frame)
     n_frames = count(len(samples), cut.hop)
-    bands = np.empty((n_frames, bank[-1].bands.stop), np.float32)
+    bands = np.empty((bank[-1].bands.stop, n_frames), np.float32)
     padded = np.zeros((min(BLOCK_FRAMES, n_frames), cut.fft), np.float32)
+    summed = np.empty((len(padded), len(bands)), np.float32)
     power = np.empty((len(padded), cut.fft // 2 + 1), np.float32)
     for start in range(0, n_frames, BLOCK_FRAMES):
         rows = min(BLOCK_FRAMES, n_frames - start)
@@ -86,7 +87,8 @@ def band_power(samples: np.ndarray, cut: Layout, bank: tuple[Part, ...]) -> np.n
         spectrum = scipy.fft.rfft(padded[:rows])
         _spectra.square(spectrum.view(np.float32), power[:rows])
         for part in bank:
-            np.matmul(power[:rows, part.bins], part.weights, out=bands[start : start + rows, part.bands])
+            np.matmul(power[:rows, part.bins], part.weights, out=summed[:rows, part.bands])
+        bands[:, start : start + rows] = summed[:rows].T
     return bands
 
 

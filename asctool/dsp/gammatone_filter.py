@@ -1,4 +1,4 @@
-"""The gammatone filter bank in time: samples (n,) -> band powers (frame, band), framed as ``frames`` does."""
+"""The gammatone filter bank in time: samples (n,) -> band powers (band, frame), framed as ``frames`` does."""
 
 from functools import lru_cache
 
@@ -15,7 +15,7 @@ QUIET = np.float32(1e-24)  # filter states below are zeroed: after silence they 
 def band_power(
     samples: np.ndarray, cut: frames.Layout, sample_rate: int, n_bands: int, f_min_hz: float, f_max_hz: float
 ) -> np.ndarray:
-    """Mean square of every filter's output under the squared window, (frame, band), float32.
+    """Mean square of every filter's output under the squared window, (band, frame), float32.
 
     Scaled as power spectra summed with ``gammatone_weights`` are, so that both methods give one level.
     """
@@ -29,7 +29,7 @@ def band_power(
     for power, (zeros, poles, gain) in zip(powers, _banks(sample_rate, n_bands, f_min_hz, f_max_hz)):
         _filter(padded, zeros, poles, weight, cut.hop, before, power)
         power *= gain**2
-    return np.concatenate(powers, axis=1)[:, :n_bands]
+    return np.ascontiguousarray(powers.transpose(0, 2, 1)).reshape(-1, n_frames)[:n_bands]
 
 
 @lru_cache(maxsize=16)
@@ -51,7 +51,7 @@ def _banks(sample_rate: int, n_bands: int, f_min_hz: float, f_max_hz: float) -> 
 
 @numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
 def _filter(samples, zeros, poles, weight, hop, before, powers):  # type: ignore[no-untyped-def]
-    """Four sections in direct form I, two samples at a time, all lanes abreast; add squares to the frames they lie in.
+    """Four sections in direct form I, four samples at a time, all lanes abreast; add squares to the frames they lie in.
 
     Every row is an array of its own, made here: only then does the compiler know that none overlaps another.
     """
@@ -64,30 +64,41 @@ def _filter(samples, zeros, poles, weight, hop, before, powers):  # type: ignore
     squares = np.zeros((BLOCK, LANES), np.float32)
     previous = np.float32(0)
     for start in range(0, len(samples), BLOCK):
-        for n in range(0, BLOCK, 2):
-            here, after = samples[start + n], samples[start + n + 1]
-            first, second = squares[n], squares[n + 1]
+        for n in range(0, BLOCK, 4):
+            place = start + n
+            i0, i1, i2, i3 = samples[place], samples[place + 1], samples[place + 2], samples[place + 3]
+            s0, s1, s2, s3 = squares[n], squares[n + 1], squares[n + 2], squares[n + 3]
             for b in range(LANES):
                 q0, q1 = p0[b], p1[b]
-                y0 = last0[b]
-                y1 = here + z0[b] * previous - q0 * y0 - q1 * past0[b]
-                y2 = after + z0[b] * here - q0 * y1 - q1 * y0
-                past0[b], last0[b] = y1, y2
-                x0 = last1[b]
-                x1 = y1 + z1[b] * y0 - q0 * x0 - q1 * past1[b]
+                y0, ym = last0[b], past0[b]
+                y1 = i0 + z0[b] * previous - q0 * y0 - q1 * ym
+                y2 = i1 + z0[b] * i0 - q0 * y1 - q1 * y0
+                y3 = i2 + z0[b] * i1 - q0 * y2 - q1 * y1
+                y4 = i3 + z0[b] * i2 - q0 * y3 - q1 * y2
+                past0[b], last0[b] = y3, y4
+                x0, xm = last1[b], past1[b]
+                x1 = y1 + z1[b] * y0 - q0 * x0 - q1 * xm
                 x2 = y2 + z1[b] * y1 - q0 * x1 - q1 * x0
-                past1[b], last1[b] = x1, x2
-                y0 = last2[b]
-                y1 = x1 + z2[b] * x0 - q0 * y0 - q1 * past2[b]
+                x3 = y3 + z1[b] * y2 - q0 * x2 - q1 * x1
+                x4 = y4 + z1[b] * y3 - q0 * x3 - q1 * x2
+                past1[b], last1[b] = x3, x4
+                y0, ym = last2[b], past2[b]
+                y1 = x1 + z2[b] * x0 - q0 * y0 - q1 * ym
                 y2 = x2 + z2[b] * x1 - q0 * y1 - q1 * y0
-                past2[b], last2[b] = y1, y2
-                x0 = last3[b]
-                x1 = y1 + z3[b] * y0 - q0 * x0 - q1 * past3[b]
+                y3 = x3 + z2[b] * x2 - q0 * y2 - q1 * y1
+                y4 = x4 + z2[b] * x3 - q0 * y3 - q1 * y2
+                past2[b], last2[b] = y3, y4
+                x0, xm = last3[b], past3[b]
+                x1 = y1 + z3[b] * y0 - q0 * x0 - q1 * xm
                 x2 = y2 + z3[b] * y1 - q0 * x1 - q1 * x0
-                past3[b], last3[b] = x1, x2
-                first[b] = x1 * x1
-                second[b] = x2 * x2
-            previous = after
+                x3 = y3 + z3[b] * y2 - q0 * x2 - q1 * x1
+                x4 = y4 + z3[b] * y3 - q0 * x3 - q1 * x2
+                past3[b], last3[b] = x3, x4
+                s0[b] = x1 * x1
+                s1[b] = x2 * x2
+                s2[b] = x3 * x3
+                s3[b] = x4 * x4
+            previous = i3
         place = start + before
         for t in range(max(0, (place - len(weight)) // hop + 1), min((place + BLOCK - 1) // hop + 1, len(powers))):
             _add(squares, weight, place - t * hop, powers[t])

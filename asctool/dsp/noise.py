@@ -13,9 +13,7 @@ from asctool.errors import UsageError
 if TYPE_CHECKING:
     from asctool.dsp import _martin2001
 
-WINDOW_SECONDS = (
-    1.408  # of the minimum: 8 x 11 frames of 16 ms, where the paper has 8 x 12: follows a rise 0.13 s sooner
-)
+WINDOW_SECONDS = 1.408  # of the minimum: 8 x 11 frames of 16 ms; the paper's 8 x 12 follow a rise 0.13 s later
 SUB_WINDOWS = 8
 # Table III: length D of a window in frames, mean of the minimum of D correlated estimates.
 LENGTHS = (1, 2, 5, 8, 10, 15, 20, 30, 40, 60, 80, 120, 140, 160, 180, 220, 260, 300)
@@ -69,7 +67,7 @@ def minimum_statistics(power: np.ndarray, hop_seconds: float) -> np.ndarray:
     if not hop_seconds > 0:
         raise UsageError(f"hop_seconds {hop_seconds} must be above 0")
     peak = float(power.max(initial=0.0))
-    if not peak > 0:
+    if peak == 0:
         return np.zeros(power.shape, np.float32)
     noise = np.empty(power.shape, np.float32)
     constants, limits = _constants(hop_seconds)

@@ -38,10 +38,16 @@ class Spectral(Protocol):
 
 
 def layout(config: Spectral, sample_rate: int) -> frames.Layout:
+    """How clips at this rate are cut into frames."""
+    frame, hop = _lengths(config, sample_rate)
+    return frames.layout(frame, hop, config.window)
+
+
+def _lengths(config: Spectral, sample_rate: int) -> tuple[int, int]:
     """Frame and hop in samples; a count of samples overrides seconds."""
     frame = config.frame_samples if config.frame_samples is not None else round(config.frame_seconds * sample_rate)
     hop = config.hop_samples if config.hop_samples is not None else round(config.hop_seconds * sample_rate)
-    return frames.layout(frame, hop, config.window)
+    return frame, hop
 
 
 def f_max_hz(config: Spectral, sample_rate: int) -> float:
@@ -80,8 +86,7 @@ def _check_range(config: Spectral, sample_rate: int) -> None:
 
 
 def _check_lengths(config: Spectral, sample_rate: int) -> None:
-    frame = config.frame_samples if config.frame_samples is not None else round(config.frame_seconds * sample_rate)
-    hop = config.hop_samples if config.hop_samples is not None else round(config.hop_seconds * sample_rate)
+    frame, hop = _lengths(config, sample_rate)
     if frame < 2:
         raise UsageError(f"a frame of {frame} samples is too short: at least 2")
     if hop < 1:
@@ -93,13 +98,13 @@ def _check_lengths(config: Spectral, sample_rate: int) -> None:
 def log_bands(samples: np.ndarray, floor_power: float, bands: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Natural log of max(power, floor): samples (n,) -> (band, frame); (channel, n) -> (channel, band, frame).
 
-    ``bands`` makes (frame, band) powers of one channel.
+    ``bands`` makes the (band, frame) powers of one channel.
     """
     if samples.ndim > 1:
         return np.stack([log_bands(channel, floor_power, bands) for channel in samples])
     values = bands(samples)
     np.maximum(values, np.float32(floor_power), out=values)
-    return np.ascontiguousarray(np.log(values, out=values).T)
+    return np.log(values, out=values)
 
 
 def log_bands_batch(

@@ -42,6 +42,7 @@ def denoise(
     progress: parallel.Progress | None = None,
 ) -> bool:
     """Write the denoised waveforms of all clips; False when they are there already."""
+    data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
     data = DataDirectory(data_directory)
     check_output(output, data_directory)
     recipe = Recipe(
@@ -56,9 +57,9 @@ def denoise(
     clips = data.tables.clips
     plan = plan_shards([_n_bytes(data, index, own) for index in range(len(clips))])
     with atomic.writer_lock(output):
-        writer = StoreWriter(output, recipe, len(plan))
+        writer = StoreWriter(output, recipe, len(plan), force)
         work = _Work(data_directory, writer.shards, tuple(plan), own, config)
-        todo = list(range(len(plan))) if force else writer.shards.missing()
+        todo = writer.shards.missing()
         progress = progress or parallel.Silent()
         progress.start("denoise", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
         for index, _ in parallel.run(work, todo, jobs):

@@ -16,7 +16,7 @@ from asctool.storage import atomic, audio, manifest, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, encode_tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, check_output, plan_shards, write_files
+from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, check_output, plan_shards
 
 VERSION = 1
 
@@ -78,6 +78,8 @@ def featurize(
     progress: parallel.Progress | None = None,
 ) -> bool:
     """Write the features of all clips; False when they are there already (labels and folds are brought up to date)."""
+    data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
+    denoised = denoised.resolve() if denoised else None
     data = DataDirectory(data_directory)
     check_output(output, data_directory, *([denoised] if denoised else []))
     if with_delta and feature.name == "waveform":
@@ -89,9 +91,9 @@ def featurize(
     clips = data.tables.clips
     plan = plan_shards([work.n_bytes(clip) for clip in clips])
     with atomic.writer_lock(output):
-        writer = StoreWriter(output, recipe, len(plan))
+        writer = StoreWriter(output, recipe, len(plan), force)
         work = replace(work, shards=writer.shards, plan=tuple(plan))
-        todo = list(range(len(plan))) if force else writer.shards.missing()
+        todo = writer.shards.missing()
         progress = progress or parallel.Silent()
         progress.start(f"featurize {feature.name}", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
         for index, _ in parallel.run(work, todo, jobs):
@@ -119,7 +121,7 @@ def _update_tables(output: Path, data: DataDirectory) -> bool:
     if all(atomic.sha256(content) == old["files"].get(name) for name, content in tables.items()):
         return False
     with atomic.writer_lock(output):
-        manifest.write(output, old | {"files": write_files(output, tables)})
+        manifest.commit(output, old, tables)
     return True
 
 

@@ -78,9 +78,8 @@ def prep(
     if manifest.settled(output, recipe, force):
         return False
     with atomic.writer_lock(output):
-        if rejected:
-            atomic.write_bytes(output / "rejected.csv", _rejected_csv(rejected, bad))
-        data_directory.write(output, recipe, tables, description)
+        files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}
+        data_directory.write(output, recipe, tables, description, files)
     return True
 
 

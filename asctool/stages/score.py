@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from asctool.errors import DataError, UsageError
+from asctool.errors import DataError
 from asctool.evaluation.judgement import Judgement, judge
 from asctool.evaluation.summary import Summary, summarise
-from asctool.storage import atomic, posteriors
+from asctool.storage import atomic, manifest, posteriors
+from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
 
+VERSION = 1
 LEVELS = ("segment", "clip")
 
 
@@ -103,7 +105,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def tables(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, columns and rows of each table for people: all systems, then the classes of the best."""
+    """Title, columns and rows of each table for people: all systems, then the confusions of the last."""
     names = list(dict.fromkeys(system.name for system in scores.systems))
     found = {(system.name, system.level): system for system in scores.systems}
     levels = [level for level in LEVELS if any(level == system.level for system in scores.systems)]
@@ -124,8 +126,21 @@ def tables(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
         calibration = [f"{judged.summary(f).mean:.3f}" for f in ("expected_calibration_error", "log_loss")]
         accuracies = [_percent(found[name, level], "accuracy") if (name, level) in found else "" for level in levels]
         rows.append([name, str(len(judged.folds)), *accuracies, *figures, *calibration, _chosen(judged.protocol)])
-    title = "test accuracy in %, mean ± deviation over folds; the last columns at clip level where there is one"
-    return [(title, columns, rows)]
+    title = "test rows, mean ± deviation over folds, in %; from macro F1 on of clips, where there are any"
+    return [(title, columns, rows), _confusion_table(scores.systems[-1], scores.classes)]
+
+
+def _confusion_table(system: System, classes: Sequence[str]) -> tuple[str, list[str], list[list[str]]]:
+    """Counts over all folds; columns are the numbers of the classes."""
+    found = system.pooled.confusion
+    title = f"{system.name}, {system.level} level: true class (down) and predicted class (across), all folds"
+    rows = [
+        [f"{i} {name}", *(str(n) if n else "" for n in counts), f"{100 * recall:.1f}", f"{100 * precision:.1f}"]
+        for i, (name, counts, recall, precision) in enumerate(
+            zip(classes, found.counts.tolist(), found.recall, found.precision)
+        )
+    ]
+    return title, ["class", *map(str, range(len(classes))), "recall", "precision"], rows
 
 
 def _percent(system: System, figure: str) -> str:
@@ -141,18 +156,24 @@ def _chosen(protocol: dict[str, Any]) -> str:
     return " ".join(f"{word} (on test data!)" if word == "test" else word for word in found)
 
 
-def write(scores: Scores, output: Path, force: bool) -> None:
-    """Write ``scores.json``, ``scores.md`` and a picture of the confusions of each system at clip level."""
-    if (output / "scores.json").exists() and not force:
-        raise UsageError(f"{output}: holds scores already; give another directory or --force")
+def write(scores: Scores, output: Path, force: bool) -> bool:
+    """Write ``scores.json``, ``scores.md`` and a picture of the confusions of each system; False when they are there.
+
+    A picture is of clips, where a system has them.
+    """
+    text = json.dumps(as_dict(scores), indent=1, ensure_ascii=False) + "\n"
+    config = {"systems": sorted({system.name for system in scores.systems})}
+    recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(text)})
+    if manifest.settled(output, recipe, force):
+        return False
+    files = {"scores.json": text.encode(), "scores.md": markdown(scores).encode()}
+    for system in scores.systems:
+        if system.level == "clip" or all(other.level != "clip" for other in scores.systems):
+            name = "-".join("".join(c if c.isalnum() else " " for c in system.name).split())
+            files[f"confusion-{name}.png"] = confusion_png(system, scores.classes)
     with atomic.writer_lock(output):
-        for system in scores.systems:
-            if system.level == "clip" or all(other.level != "clip" for other in scores.systems):
-                name = "-".join("".join(c if c.isalnum() else " " for c in system.name).split())
-                atomic.write_bytes(output / f"confusion-{name}.png", confusion_png(system, scores.classes))
-        atomic.write_bytes(output / "scores.md", markdown(scores).encode())
-        text = json.dumps(as_dict(scores), indent=1, ensure_ascii=False) + "\n"
-        atomic.write_bytes(output / "scores.json", text.encode())
+        manifest.commit(output, manifest.describe(recipe), files)
+    return True
 
 
 def markdown(scores: Scores) -> str:

@@ -66,7 +66,7 @@ def train(
 
     ``monitor`` writes the test accuracy of every epoch into the history; it chooses nothing.
     """
-    check_output(output, features)
+    check_output(output, features, *([init_from] if init_from else []))
     store = Store(features, "feature")
     data = rows.load(store, fold)
     recipe = _recipe(store, data, plan, fold, init_from)
@@ -228,7 +228,7 @@ class _Session:
 
         state = {"trainer": self.trainer.state(), "progress": vars(self.progress), "threads": _threads()}
         self.writer.checkpoint(self.trainer.epoch, checkpoint.encode(state))
-        atomic.write_bytes(self.writer.directory / HISTORY, encode_history(self.progress.history))
+        self.writer.show_history(self.progress.history)
 
     def _resume(self) -> None:
         from asctool.training import checkpoint

@@ -13,7 +13,12 @@ from asctool.storage.store import KINDS, Store
 
 def verify(artifact: Path) -> str:
     """One line on what was found whole; IntegrityError names the first thing that is not."""
-    kind = manifest.read(artifact)["kind"]
+    found = manifest.read(artifact)
+    kind = found["kind"]
+    if kind == "scores":
+        for name, sha256 in found["files"].items():
+            manifest.read_file(artifact, name, sha256)
+        return f"whole: scores of {', '.join(found['config']['systems'])}"
     if kind == "data":
         return _verify_data(artifact)
     if kind in KINDS:

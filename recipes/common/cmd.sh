@@ -1,10 +1,11 @@
+# shellcheck shell=bash
 # The one place that says where commands run: here. Redefine run for a cluster, for instance
 #   run() { srun --cpus-per-task=2 asctool "$@"; }
 # It must wait for the command and return its status.
 
 run() {
   echo "+ asctool $*" >&2
-  asctool "$@"
+  "${ASCTOOL:-asctool}" "$@"
 }
 
 # side_by_side N LOGS FUNCTION ITEM...: "FUNCTION ITEM" for every item, N at a time, messages in LOGS/ITEM.log.

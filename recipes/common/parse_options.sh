@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by a recipe with its own arguments: --some-name VALUE sets $some_name, which the recipe must have set before.
 # --help prints the comment at the head of the recipe. An option that the recipe does not know ends it with status 2.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # expand_range 1-3,5 prints 1 2 3 5.
 
 expand_range() {

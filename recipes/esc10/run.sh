@@ -131,5 +131,9 @@ if due 7; then
   done
 fi
 if due 8; then
-  run score "${results[@]}" "$out"/fused/* "$out"/clips/* --out "$out/scores" --force
+  clips=()
+  for path in "$out"/clips/*; do
+    [ "$path" = "$out/clips/all-svm" ] || clips+=("$path")
+  done
+  run score "${results[@]}" "$out"/fused/* "${clips[@]}" "$out/clips/all-svm" --out "$out/scores" --force
 fi

@@ -7,7 +7,7 @@
 #   --epochs N                  of training
 #   --clips N, --seconds S      clips a scene, and their length
 #   --device auto|cpu|cuda      where networks compute
-#   --jobs N                    processes (0: one a core)
+#   --jobs N                    processes, and trainings side by side (0: one a core)
 #   --out DIR                   where everything goes
 #   --seed N
 
@@ -17,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 stage=1
 stop_stage=9
 folds=1
-epochs=12
+epochs=10
 clips=20
 seconds=4
 device=auto
@@ -31,8 +31,8 @@ seed=0
 . "$here/../common/ranges.sh"
 
 fold_list=$(expand_range "$folds")
-parallel=()
-[ "$jobs" -eq 0 ] || parallel=(--jobs "$jobs")
+[ "$jobs" -ne 0 ] || jobs=$(nproc)
+parallel=(--jobs "$jobs")
 mkdir -p "$out"
 
 due() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
@@ -50,35 +50,39 @@ if due 3; then
       --set sample_rate=22050 "${parallel[@]}"
   done
 fi
-for fold in $fold_list; do
-  dir="$out/fold$fold"
+
+# Augment, train, extract and svm of one feature in one fold, named as fold1/logmel.
+one_system() {
+  local fold=${1%%/*} feature=${1#*/} dir="$out/${1%%/*}" kind
+  fold=${fold#fold}
   mkdir -p "$dir"
   if due 4; then
     # A fixed set of mixed rows, three for each training row; recipes/esc10 mixes afresh in every epoch instead.
-    for feature in logmel gammatone; do
-      run augment "$out/$feature" "$dir/$feature-mixed" --method between_class --fold "$fold" --seed "$seed" \
-        --set rows_per_row=3.0
-    done
+    run augment "$out/$feature" "$dir/$feature-mixed" --method between_class --fold "$fold" --seed "$seed" \
+      --set rows_per_row=3.0
   fi
   if due 5; then
-    for feature in logmel gammatone; do
-      run train "$dir/$feature-mixed" "$dir/$feature-run" --model att_crnn --fold "$fold" --epochs "$epochs" \
-        --config "$here/conf/train.toml" --seed "$seed" --device "$device"
-    done
+    run train "$dir/$feature-mixed" "$dir/$feature-run" --model att_crnn --fold "$fold" --epochs "$epochs" \
+      --config "$here/conf/train.toml" --seed "$seed" --device "$device"
   fi
   if due 6; then
-    for feature in logmel gammatone; do
-      for kind in posterior embedding; do
-        run extract "$dir/$feature-run" "$out/$feature" "$dir/$feature-$kind" --kind "$kind" --device "$device"
-      done
+    for kind in posterior embedding; do
+      run extract "$dir/$feature-run" "$out/$feature" "$dir/$feature-$kind" --kind "$kind" --device "$device"
     done
   fi
   if due 7; then
-    for feature in logmel gammatone; do
-      run svm "$dir/$feature-embedding" "$dir/$feature-svm" --seed "$seed"
-    done
+    run svm "$dir/$feature-embedding" "$dir/$feature-svm" --seed "$seed"
   fi
+}
+
+systems=()
+for fold in $fold_list; do
+  mkdir -p "$out/logs/fold$fold"
+  systems+=("fold$fold/logmel" "fold$fold/gammatone")
 done
+if due 4 || due 5 || due 6 || due 7; then
+  side_by_side "$jobs" "$out/logs" one_system "${systems[@]}"
+fi
 if due 8; then
   mkdir -p "$out/clips"
   for back_end in posterior svm; do
@@ -88,7 +92,7 @@ if due 8; then
       run fuse "${inputs[@]}" "$out/clips/$feature-$back_end"
     done
     run fuse "$out/clips/logmel-$back_end" "$out/clips/gammatone-$back_end" "$out/clips/fused-$back_end" \
-      --system "att_crnn fused $back_end"
+      --system "att_crnn fused ${back_end/posterior/softmax}"
   done
 fi
 if due 9; then

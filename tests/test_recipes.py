@@ -1,0 +1,99 @@
+"""Recipes with a stand-in for asctool: what they call, where they stop, what they say to slips."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+RECIPES = Path(__file__).parents[1] / "recipes"
+STUB = """#!/usr/bin/env bash
+echo "$*" >> "$CALLS"
+case "$1" in "$FAILING") echo "no more" >&2; exit 3 ;; esac
+"""
+
+
+def recipe(name: str, tmp_path: Path, *options: str, failing: str = "") -> tuple[int, list[str], str]:
+    """Run a recipe with a stand-in; its status, the stages it called in order, what it said."""
+    stub = tmp_path / "stub"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    calls = tmp_path / "calls"
+    calls.write_text("")
+    environment = os.environ | {"ASCTOOL": str(stub), "CALLS": str(calls), "FAILING": failing}
+    done = subprocess.run(
+        ["bash", RECIPES / name / "run.sh", "--out", tmp_path / "out", *options],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, calls.read_text().splitlines(), done.stderr
+
+
+STAGES = {
+    "mini": ["prep", "denoise", "featurize", "augment", "train", "extract", "svm", "fuse", "score"],
+    "esc10": ["prep", "denoise", "featurize", "train", "extract", "svm", "fuse", "score"],
+}
+CORPUS = {"mini": (), "esc10": ("--corpus", "somewhere")}
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("name", STAGES)
+def test_a_recipe_calls_its_stages_in_order(name: str, jobs: str, tmp_path: Path) -> None:
+    status, calls, _ = recipe(name, tmp_path, *CORPUS[name], "--folds", "1-2", "--jobs", jobs)
+    assert status == 0
+    called = [call.split()[0] for call in calls]
+    first = [called.index(stage) for stage in STAGES[name]]
+    assert first == sorted(first)
+    systems = 2 * (1 if name == "mini" else 2) * 2  # folds, networks, features
+    assert called.count("train") == called.count("svm") == systems
+
+
+@pytest.mark.parametrize(("name", "stage"), [(name, stage) for name in STAGES for stage in STAGES[name]])
+def test_a_failing_stage_stops_the_recipe_with_its_status(name: str, stage: str, tmp_path: Path) -> None:
+    status, calls, err = recipe(name, tmp_path, *CORPUS[name], "--jobs", "2", failing=stage)
+    assert status == 3, err
+    later = STAGES[name][STAGES[name].index(stage) + 1 :]
+    assert not {call.split()[0] for call in calls} & set(later)
+
+
+def test_one_stage_alone(tmp_path: Path) -> None:
+    status, calls, _ = recipe(
+        "esc10", tmp_path, "--stage", "6", "--stop-stage", "6", "--folds", "3", "--networks", "cnn"
+    )
+    assert status == 0
+    assert [call.split()[0] for call in calls] == ["svm", "svm"]
+    assert all("/fold3/cnn-" in call for call in calls)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fold", "1"], "unknown option --fold"),
+        (["--stage"], "--stage needs a value"),
+        (["--folds", "one"], "not a range of folds"),
+        (["stray"], "unexpected argument stray"),
+        ([], "give --corpus"),
+    ],
+)
+def test_slips_end_a_recipe_with_status_2(options: list[str], words: str, tmp_path: Path) -> None:
+    status, calls, err = recipe("esc10", tmp_path, *options)
+    assert status == 2 and words in err and calls == []
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_help_lists_the_options(name: str, tmp_path: Path) -> None:
+    done = subprocess.run(["bash", RECIPES / name / "run.sh", "--help"], capture_output=True, text=True, check=True)
+    for option in ("--stage", "--stop-stage", "--folds", "--epochs", "--device", "--jobs", "--out"):
+        assert option in done.stdout
+
+
+def test_shellcheck_finds_nothing() -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed (Debian's package shellcheck)")
+    scripts = [*RECIPES.glob("*/*.sh"), RECIPES.parent / "tests" / "run.sh", RECIPES.parent / ".ci" / "run"]
+    done = subprocess.run(["shellcheck", "-S", "warning", *scripts], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
