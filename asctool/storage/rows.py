@@ -29,7 +29,10 @@ class FoldRows:
 
 
 def load(store: Store, fold: int) -> FoldRows:
-    """The rows of a store as a fold sees them; UsageError for a fold that does not exist."""
+    """The rows of a store as a fold sees them; UsageError for a fold that does not exist.
+
+    A set without folds (a challenge's evaluation set, say) is there to be tested: all its rows are test rows.
+    """
     mixed_fold = store.manifest.get("fold")
     if mixed_fold is not None and mixed_fold != fold:
         raise UsageError(f"{store.directory}: holds mixed training rows of fold {mixed_fold}, not of fold {fold}")
@@ -41,7 +44,7 @@ def load(store: Store, fold: int) -> FoldRows:
     if "target" in columns:
         targets, subset = columns["target"], columns["subset"]
     else:
-        of_clip = store.tables.subset_of(fold)
+        of_clip = store.tables.subset_of(fold) if store.tables.folds else dict.fromkeys(unique.tolist(), "test")
         targets = store.tables.targets(unique)[inverse]
         subset = np.array([of_clip.get(clip_id, "") for clip_id in unique])[inverse]
     return FoldRows(columns["array"], targets, ids, columns["start"], subset, columns["row_hash"])

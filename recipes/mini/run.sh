@@ -11,6 +11,7 @@
 #   --out DIR                   where everything goes
 #   --seed N
 
+# shellcheck disable=SC2034,SC2154  # begin.sh reads the options and sets fold_list and parallel
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -25,17 +26,7 @@ jobs=0
 out="$here/exp"
 seed=0
 
-. "$here/../common/parse_options.sh"
-. "$here/../common/path.sh"
-. "$here/../common/cmd.sh"
-. "$here/../common/ranges.sh"
-
-fold_list=$(expand_range "$folds")
-[ "$jobs" -ne 0 ] || jobs=$(nproc)
-parallel=(--jobs "$jobs")
-mkdir -p "$out"
-
-due() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
+. "$here/../common/begin.sh"
 
 if due 1; then
   run prep synthetic "$out/audio" "$out/data" --seed "$seed" "${parallel[@]}" \
