@@ -194,6 +194,21 @@ def test_a_folder_of_recordings_becomes_a_data_directory(tmp_path: Path) -> None
     assert store.clip(store.tables.clips[0].clip_id).shape == (16000, 1)
 
 
+def test_an_unlabelled_set_goes_through_a_trained_network(chain: Path, tmp_path: Path) -> None:
+    """A table without labels has no folds: all its rows are there to be tested."""
+    rng = np.random.default_rng(0)
+    for i in range(3):
+        soundfile.write(tmp_path / f"{i}.wav", rng.normal(size=40000) / 9, 16000)
+    (tmp_path / "list.csv").write_text("path\n0.wav\n1.wav\n2.wav\n")
+    asctool("prep", "table", tmp_path / "list.csv", tmp_path / "data", "--root", tmp_path, "--jobs", 1, "--quiet")
+    asctool("denoise", tmp_path / "data", tmp_path / "denoised", "--jobs", 1, "--quiet")
+    settings = ("--set", "sample_rate=16000", "--set", "segment_frames=40", "--denoised", tmp_path / "denoised")
+    asctool("featurize", tmp_path / "data", tmp_path / "new", "--type", "logmel", *settings, "--jobs", 1, "--quiet")
+    assert code("extract", chain / "run", tmp_path / "new", tmp_path / "out", "--kind", "posterior") == 0
+    columns = Store(tmp_path / "out").columns("subset", "array")
+    assert set(columns["subset"].tolist()) == {"test"} and columns["array"].shape == (9, 6)
+
+
 BAD = {
     "no such store": (3, "there is no such", "train {tmp}/none {tmp}/out --model cnn --fold 1"),
     "no such fold": (2, "there is no fold 9", "train {logmel} {tmp}/out --model cnn --fold 9"),

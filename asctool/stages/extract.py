@@ -1,6 +1,7 @@
 """extract: embeddings, posteriors or attention of all rows of a fold, by a trained network."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, cast
 
@@ -48,7 +49,8 @@ def extract(
             "protocol": {name: run.manifest["protocol"]},
             "paths": {"run": manifest.relative(run_directory, output), "features": manifest.relative(features, output)},
         }
-        write_rows(output, recipe, store.tables, _columns(run, store, cast(Kinds, kind), name, device), **described)
+        tables = replace(store.tables, classes=tuple(run.config["classes"]))  # an unlabelled set has none of its own
+        write_rows(output, recipe, tables, _columns(run, store, cast(Kinds, kind), name, device), **described)
     return True
 
 
@@ -94,5 +96,5 @@ def _check_match(run: Run, store: Store) -> None:
         raise DataError(
             f"{store.directory}: is unlike the features that {run.directory} was trained on ({'; '.join(changes)})"
         )
-    if tuple(run.config["classes"]) != store.tables.classes:
+    if store.tables.classes and tuple(run.config["classes"]) != store.tables.classes:
         raise DataError(f"{store.directory}: its classes are not those that {run.directory} was trained on")
