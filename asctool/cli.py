@@ -89,6 +89,7 @@ def featurize(
     config: Config = None,
     set_: Set = None,
     jobs: Jobs = None,
+    device: Device = "cpu",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -97,28 +98,44 @@ def featurize(
     from asctool.stages import featurize as stage
 
     own, feature = stage.configure(type_, _values("featurize", config, set_))
-    done = stage.featurize(data, output, own, feature, denoised, delta, jobs, force, console.Bar(quiet))
+    where = stage.choose_device(device, own, feature)
+    done = stage.featurize(data, output, own, feature, denoised, delta, jobs, force, console.Bar(quiet), where)
     _report(done, output)
 
 
 @app.command()
 def augment(
-    features: Input,
+    source: Annotated[Path, typer.Argument(metavar="DATA_OR_FEATURES", show_default=False)],
     output: Output,
-    method: Annotated[str, typer.Option(help="between_class or mixup", show_default=False)],
-    fold: Fold,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="of a data directory: time_stretch,pitch_shift; of features: between_class, mixup or spec_augment",
+            show_default=False,
+        ),
+    ],
+    fold: Annotated[
+        int | None, typer.Option(min=1, help="of features: whose training rows, counted from 1", show_default=False)
+    ] = None,
+    copies: Annotated[
+        int | None, typer.Option(min=1, help="of each clip with each method [default: 1]", show_default=False)
+    ] = None,
     config: Config = None,
     set_: Set = None,
     seed: Seed = None,
+    jobs: Jobs = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Mix training rows of a fold into a store with soft targets (train --mix does so afresh in every epoch)."""
+    """Add varied copies of training clips to a data directory, or make mixed or masked training rows of features.
+
+    train --mix mixes afresh in every epoch.
+    """
     console.set_up(quiet)
     from asctool.stages import augment as stage
 
-    own, options = stage.configure(method, _values("augment", config, set_, seed=seed))
-    _report(stage.augment(features, output, method, fold, own, options, force), output)
+    plan = stage.configure(method, _values("augment", config, set_, copies=copies, seed=seed))
+    _report(stage.augment(source, output, plan, fold, jobs, force, console.Bar(quiet)), output)
 
 
 @app.command()
@@ -261,12 +278,22 @@ def score(
 
 
 @app.command()
-def info(artifact: Input, json_: Json = False, quiet: Quiet = False) -> None:
-    """Explain an artifact: what it is, what made it, what it holds."""
+def info(
+    artifact: Annotated[Path, typer.Argument(help="an artifact of asctool, or an audio file", show_default=False)],
+    plot: Annotated[
+        Path | None, typer.Option(help="draw a clip: a .png, .pdf or .svg file", show_default=False)
+    ] = None,
+    clip: Annotated[str | None, typer.Option(help="which one to draw [default: the first]", show_default=False)] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Explain an artifact: what it is, what made it, what it holds; draw a clip of it."""
     console.set_up(quiet)
     from asctool.stages import info as stage
 
     found = stage.info(artifact)
+    if plot or clip:
+        stage.draw(artifact, plot, clip)
     if json_:
         console.write_json(found)
     else:

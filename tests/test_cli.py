@@ -54,11 +54,9 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
         run(["info", "anything"])
 
 
-def test_debug_shows_the_traceback_of_an_expected_error() -> None:
-    from asctool.errors import DataError
-
-    with pytest.raises(DataError):
-        run(["info", "nothing there", "--debug"])
+def test_debug_shows_the_traceback_of_an_expected_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["info", "nothing there"]) == run(["info", "nothing there", "--debug"]) == 3
+    assert capsys.readouterr().err.count("Traceback") == 1
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

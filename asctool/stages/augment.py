@@ -1,26 +1,54 @@
-"""augment: mixed rows of a feature store, with soft targets, from the training rows of one fold."""
+"""augment: varied copies of the clips of a data directory, or mixed or masked training rows of a feature store."""
 
-from dataclasses import dataclass
+import inspect
+import io
+import logging
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asctool import registry
+from asctool import parallel, registry
 from asctool.errors import DataError, UsageError
-from asctool.storage import atomic, manifest, rows, settings
+from asctool.storage import atomic, audio, data_directory, manifest, rows, settings
+from asctool.storage.data_directory import DataDirectory, check_audio
+from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Columns, Store, check_output, write_rows
-from asctool.training.epochs import MIXES
+from asctool.storage.store import HASH_DIGITS, Store, check_output, plan_shards, write_rows
+from asctool.training import varied_rows
+from asctool.training.examples import normalization_of
 
-VERSION = 1
+VERSION = 2
+TAKES = {"samples": "clips", "first": "pairs", "features": "rows"}  # first argument of ``apply``: what is varied
+COPIES_NAME = "copies-"  # then 12 digits of the fingerprint, or of what stands for a forced rebuild
+MAX_NAME = 60  # characters of a clip id in the name of a file
+log = logging.getLogger("asctool")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How many mixed rows are made, from what seed."""
+class Copies:
+    """How many varied copies of each clip are made with each method, from what seed."""
 
-    rows_per_row: float = 1.0  # mixed rows for each training row
+    copies: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.copies < 1:
+            raise UsageError(f"copies={self.copies}: must be 1 at least")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many mixed or masked rows are made, from what seed."""
+
+    rows_per_row: float = 1.0  # for each training row
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -28,92 +56,283 @@ class Settings:
             raise UsageError(f"rows_per_row={self.rows_per_row}: must be above 0")
 
 
-def configure(method: str, values: dict[str, Any]) -> tuple[Settings, Any]:
-    """The settings of the stage and of a transform, from one mapping of names."""
-    if method not in MIXES:
-        raise UsageError(registry.unknown("method", method, list(MIXES)))
-    own, config = settings.split(values, Settings, registry.load("transforms", method).Config)
-    return own, config
+@dataclass(frozen=True)
+class Plan:
+    """Methods with their configurations; several only where clips are varied."""
+
+    methods: dict[str, Any]
+    own: Copies | Rows
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings under their names."""
+        configs = [settings.as_dict(config) for config in (self.own, *self.methods.values())]
+        return {key: value for config in configs for key, value in config.items()}
+
+
+def takes(method: str) -> str:
+    """What a transform varies: clips, pairs of feature rows, or single rows; an unknown name is a UsageError."""
+    known = registry.names("transforms")
+    if method not in known:
+        raise UsageError(registry.unknown("method", method, known))
+    return TAKES[next(iter(inspect.signature(registry.load("transforms", method).apply).parameters))]
+
+
+def configure(method: str, values: dict[str, Any]) -> Plan:
+    """The settings of the stage and of the transforms (names joined by commas), from one mapping of names."""
+    names = sorted({name.strip() for name in method.split(",")})
+    for_clips = [takes(name) == "clips" for name in names]
+    if len(names) > 1 and not all(for_clips):
+        other = names[for_clips.index(False)]
+        raise UsageError(f"--method {method}: {other} is for feature stores and stands alone; give one after the other")
+    configs = [registry.load("transforms", name).Config for name in names]
+    own, *made = settings.split(values, Copies if for_clips[0] else Rows, *configs)
+    return Plan(dict(zip(names, made)), own)
 
 
 def augment(
-    features: Path, output: Path, method: str, fold: int, own: Settings, config: Any, force: bool = False
+    source: Path,
+    output: Path,
+    plan: Plan,
+    fold: int | None = None,
+    jobs: int | None = None,
+    force: bool = False,
+    progress: parallel.Progress | None = None,
 ) -> bool:
-    """Write mixed rows of the training subset of a fold; False when they are there already.
+    """Write the augmented data directory or feature store; False when it is there already."""
+    check_output(output, source)
+    names, for_clips = ",".join(plan.methods), isinstance(plan.own, Copies)
+    is_data = manifest.read(source)["kind"] == "data"
+    if for_clips and not is_data:
+        raise UsageError(f"--method {names} varies the clips of a data directory; {source} is a store")
+    if is_data and not for_clips:
+        raise UsageError(f"--method {names} makes rows of a feature store; {source} is a data directory: featurize it")
+    if is_data:
+        if fold is not None:
+            raise UsageError("--fold is for feature stores; a copy trains in every fold in which its clip does")
+        return _augment_clips(source.resolve(), output.resolve(), plan, jobs, force, progress or parallel.Silent())
+    if fold is None:
+        raise UsageError(f"--fold must be given: {names} uses the training rows of one fold")
+    return _augment_rows(source, output, plan, fold, force)
 
-    Rows are normalised before they are mixed, since equation 10 would scale their mean, and brought back afterwards.
+
+# Copies of clips
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A varied copy that was written, and what ``dataset.json`` says of its file."""
+
+    clip: Clip
+    file: dict[str, Any]
+
+
+def _augment_clips(
+    source: Path, output: Path, plan: Plan, jobs: int | None, force: bool, progress: parallel.Progress
+) -> bool:
+    """Labels and folds that changed bring the tables up to date and leave the copies."""
+    data = DataDirectory(source)
+    sources = _sources(data.tables)
+    if not sources:
+        raise DataError(f"{source}: no clip trains in any fold, so that there is none to vary")
+    wanted = [copy.clip_id for clip in sources for copy in _planned(clip, plan)]
+    taken = sorted(set(wanted) & set(data.tables.by_id))
+    if taken:
+        raise UsageError(f"{source}: holds such copies already ({taken[0]}); give the data that they were made from")
+    recipe = _recipe(data, sources, plan)
+    if manifest.settled(output, recipe, force):
+        return _update_tables(data, output, recipe, sources, plan)
+    with atomic.writer_lock(output):
+        tag = manifest.rebuild_tag(output, recipe) if force else recipe.fingerprint
+        directory = output / f"{COPIES_NAME}{tag[:12]}"
+        atomic.make_directory(directory)
+        ranges = plan_shards([_n_bytes(data, clip, plan) for clip in sources])
+        work = _Work(source, directory, tuple(ranges), plan)
+        made: dict[int, list[_Copy]] = {}
+        progress.start("augment", len(sources), "clips")
+        for index, copies in parallel.run(work, range(len(ranges)), jobs):
+            made[index] = copies
+            progress.advance(ranges[index][1] - ranges[index][0])
+        _write(data, output, recipe, [copy for index in sorted(made) for copy in made[index]])
+        _remove_older(output, directory)
+    return True
+
+
+def _sources(tables: Tables) -> list[Clip]:
+    """Originals that train in some fold: no other recording is ever listened to."""
+    trains = {row.clip_id for row in tables.folds if row.subset == "train"}
+    return [clip for clip in tables.clips if clip.clip_id in trains and not clip.is_copy]
+
+
+def _planned(clip: Clip, plan: Plan) -> Iterator[Clip]:
+    """The copies of a clip, yet without a file."""
+    assert isinstance(plan.own, Copies)
+    for method in plan.methods:
+        for number in range(1, plan.own.copies + 1):
+            name = f"{clip.clip_id}-{method}-{number}"
+            yield replace(clip, clip_id=name, path="", start=0.0, source_clip_id=clip.clip_id, method=method)
+
+
+def _recipe(data: DataDirectory, sources: Sequence[Clip], plan: Plan) -> Recipe:
+    inputs = {"data": data.content(), "sources": manifest.content_hash(*(clip.clip_id for clip in sources))}
+    return Recipe("data", "augment", VERSION, {"method": list(plan.methods), **plan.options}, inputs)
+
+
+def _n_bytes(data: DataDirectory, clip: Clip, plan: Plan) -> int:
+    """Bytes of a clip's copies, had they its length."""
+    n_copies = sum(1 for _ in _planned(clip, plan))
+    return int(clip.duration * data.sample_rate(clip)) * data.channels(clip) * 2 * n_copies
+
+
+@dataclass(frozen=True)
+class _Work:
+    """Makes the copies of a range of clips; travels to the processes that do."""
+
+    data_directory: Path
+    directory: Path  # of the copies
+    ranges: tuple[tuple[int, int], ...]
+    plan: Plan
+
+    @cached_property
+    def data(self) -> DataDirectory:
+        return DataDirectory(self.data_directory)
+
+    @cached_property
+    def sources(self) -> list[Clip]:
+        return _sources(self.data.tables)
+
+    def __call__(self, index: int) -> list[_Copy]:
+        there = {path.stem.rpartition("-")[0]: path for path in self.directory.glob("*.wav")}
+        places = range(*self.ranges[index])
+        return [copy for place in places for copy in self._copies(place, there)]
+
+    def _copies(self, place: int, there: dict[str, Path]) -> Iterator[_Copy]:
+        """The copies of a clip; those that are there whole are left as they are."""
+        read: tuple[np.ndarray, int] | None = None
+        source = self.sources[place]
+        for planned in _planned(source, self.plan):
+            stem = f"{place:06d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', planned.clip_id)[-MAX_NAME:]}"
+            path = there.get(stem)
+            if path is None or not _is_whole(path):
+                read = read or audio.read(check_audio(self.data, source), source.start, source.duration)
+                path = self._write(stem, self._vary(*read, planned), read[1])
+            facts = audio.inspect(path)
+            file = {"sha256": facts.sha256, "sample_rate": facts.sample_rate, "channels": facts.channels}
+            where = f"{self.directory.name}/{path.name}"
+            yield _Copy(replace(planned, path=where, duration=facts.duration), file)
+
+    def _vary(self, samples: np.ndarray, rate: int, copy: Clip) -> np.ndarray:
+        """Drawn from the seed and the copy's id, which holds the clip's, the method and the number."""
+        module, config = registry.load("transforms", copy.method), self.plan.methods[copy.method]
+        generator = np.random.default_rng([self.plan.own.seed, *copy.clip_id.encode()])
+        return np.asarray(module.apply(samples, rate, module.draw(generator, config)))
+
+    def _write(self, stem: str, samples: np.ndarray, rate: int) -> Path:
+        content = _encode_wav(samples, rate)
+        path = self.directory / f"{stem}-{atomic.sha256(content)[:HASH_DIGITS]}.wav"
+        atomic.write_bytes(path, content, "wav")
+        return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a copy is what was written, by the hash in its name; a damaged one is removed with a warning."""
+    if atomic.sha256_file(path)[:HASH_DIGITS] == path.stem.rpartition("-")[2]:
+        return True
+    log.warning("%s: is damaged; it is made again", path)
+    path.unlink()
+    return False
+
+
+def _encode_wav(samples: np.ndarray, rate: int) -> bytes:
+    """(channel, sample) as 16-bit wav; what overshoots is turned down as a whole, for clipping would be heard.
+
+    Not as floats: libsndfile puts the time of day into such files, and decoding takes 1.4 times as long.
     """
-    check_output(output, features)
+    import soundfile
+
+    levels = samples.T * (1 / max(1.0, float(np.abs(samples).max(initial=0.0))))
+    file = io.BytesIO()
+    soundfile.write(file, np.round(levels * 32767).astype(np.int16), rate, format="WAV", subtype="PCM_16")
+    return file.getvalue()
+
+
+def _write(data: DataDirectory, output: Path, recipe: Recipe, copies: Sequence[_Copy]) -> None:
+    tables = _tables(data, output, [copy.clip for copy in copies])
+    data_directory.write(output, recipe, tables, _description(data, output, recipe, tables, copies))
+
+
+def _tables(data: DataDirectory, output: Path, copies: Sequence[Clip]) -> Tables:
+    clips = tuple(replace(clip, path=_seen_from(output, data, clip.path)) for clip in data.tables.clips)
+    return replace(data.tables, clips=clips).with_copies(copies)
+
+
+def _seen_from(output: Path, data: DataDirectory, path: str) -> str:
+    """A path of the input's tables as it stands in the output's: absolute ones stay."""
+    return path if Path(path).is_absolute() else os.path.relpath(data.path / path, output)
+
+
+def _description(
+    data: DataDirectory, output: Path, recipe: Recipe, tables: Tables, copies: Sequence[_Copy]
+) -> dict[str, Any]:
+    files = {_seen_from(output, data, path): entry for path, entry in data.description["files"].items()}
+    files |= {copy.clip.path: copy.file for copy in copies}
+    return {
+        **data.description,
+        "clips": len(tables.clips),
+        "seconds": round(sum(clip.duration for clip in tables.clips), 3),
+        "classes": dict(Counter(label for clip in tables.clips for label in clip.labels)),
+        "sample_rates": dict(Counter(str(entry["sample_rate"]) for entry in files.values())),
+        "copies": {**data.description.get("copies", {}), **Counter(copy.clip.method for copy in copies)},
+        "files": files,
+    }
+
+
+def _update_tables(data: DataDirectory, output: Path, recipe: Recipe, sources: Sequence[Clip], plan: Plan) -> bool:
+    """Rewrite the tables of a data directory whose copies are right; whether there was anything to rewrite."""
+    old, copies = DataDirectory(output), []
+    for planned in (copy for clip in sources for copy in _planned(clip, plan)):
+        was = old.tables.by_id[planned.clip_id]
+        clip = replace(planned, path=was.path, duration=was.duration)
+        copies.append(_Copy(clip, old.description["files"][was.path]))
+    if encode_tables(_tables(data, output, [copy.clip for copy in copies])) == encode_tables(old.tables):
+        return False
+    with atomic.writer_lock(output):
+        _write(data, output, recipe, copies)
+    return True
+
+
+def _remove_older(output: Path, kept: Path) -> None:
+    """Remove copies that no table names any more, unless somebody reads them."""
+    with atomic.without_readers(output) as alone:
+        for path in output.glob(f"{COPIES_NAME}*") if alone else ():
+            if path != kept and re.fullmatch(f"{COPIES_NAME}[0-9a-f]{{12}}", path.name):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+# Rows of features
+
+
+def _augment_rows(features: Path, output: Path, plan: Plan, fold: int, force: bool) -> bool:
+    assert isinstance(plan.own, Rows)
     store = Store(features, "feature")
-    recipe = Recipe(
-        "feature",
-        "augment",
-        VERSION,
-        {"method": method, "fold": fold, **settings.as_dict(own), **settings.as_dict(config)},
-        {"features": store.content},
-    )
+    ((method, config),) = plan.methods.items()
+    options = {"method": method, "fold": fold, **plan.options}
+    recipe = Recipe("feature", "augment", VERSION, options, {"features": store.content})
     if manifest.settled(output, recipe, force):
         return False
     data = rows.load(store, fold)
     train = data.select("train")
     if not len(train):
         raise DataError(f"{features}: fold {fold} has no training rows")
+    kept = ("axes", "channels", "frame_seconds", "band_hz")
+    described = {key: store.manifest[key] for key in kept if key in store.manifest}
     with atomic.writer_lock(output):
-        columns, normalization = _mix(data, train, method, own, config)
-        described = {
-            key: store.manifest[key]
-            for key in ("axes", "channels", "frame_seconds", "band_hz")
-            if key in store.manifest
-        }
-        write_rows(
-            output,
-            recipe,
-            store.tables,
-            columns,
-            fold=fold,
-            normalization=normalization,
-            feature_config=store.config,
-            **described,
-        )
+        vary = varied_rows.mask if takes(method) == "rows" else varied_rows.mix
+        module = registry.load("transforms", method)
+        statistics = normalization_of(data.features[train])
+        first = varied_rows.spread(len(train), plan.own.rows_per_row)
+        columns = vary(module, config, data, train, first, statistics, plan.own.seed)
+        normalization = {name: list(value) for name, value in vars(statistics).items()}
+        more = {"fold": fold, "normalization": normalization, "feature_config": store.feature_config, **described}
+        write_rows(output, recipe, store.tables, columns, **more)
     return True
-
-
-def _mix(
-    data: rows.FoldRows, train: np.ndarray, method: str, own: Settings, config: Any
-) -> tuple[Columns, dict[str, Any]]:
-    from asctool.training.examples import normalization_of
-
-    module = registry.load("transforms", method)
-    statistics = normalization_of(data.features[train])
-    shape = (1, -1) + (1,) * (data.features.ndim - 2)
-    mean = np.array(statistics.mean, np.float32).reshape(shape)
-    scale = np.array(statistics.deviation, np.float32).reshape(shape)
-    generator = np.random.default_rng([own.seed, data.targets.shape[1]])
-    first, partner, ratio = _pairs(module, generator, data.targets[train].argmax(1), own, config)
-    r = ratio.reshape(-1, *[1] * (data.features.ndim - 1))
-    a, b = ((data.features[train[index]].astype(np.float32) - mean) / scale for index in (first, partner))
-    mixed = module.apply(a, b, r) * scale + mean
-    targets = module.apply_targets(data.targets[train[first]], data.targets[train[partner]], ratio[:, None])
-    columns = {
-        "clip_id": data.clip_ids[train[first]],
-        "partner_clip_id": np.char.encode(data.clip_ids[train[partner]], "utf-8"),
-        "start": data.start[train[first]],
-        "ratio": ratio,
-        "array": mixed.astype(data.features.dtype),
-        "target": targets.astype(np.float32),
-        "subset": np.full(len(first), "train"),
-    }
-    return columns, {"mean": list(statistics.mean), "deviation": list(statistics.deviation)}
-
-
-def _pairs(
-    module: Any, generator: np.random.Generator, classes: np.ndarray, own: Settings, config: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, partners and shares, in clip order."""
-    n_rows = max(1, round(own.rows_per_row * len(classes)))
-    parts = [module.draw(generator, classes, config) for _ in range(-(-n_rows // len(classes)))]
-    first = np.tile(np.arange(len(classes)), len(parts))[:n_rows]
-    partner = np.concatenate([part.partners for part in parts])[:n_rows]
-    ratio = np.concatenate([part.ratios for part in parts])[:n_rows]
-    order = np.argsort(first, kind="stable")
-    return first[order], partner[order], ratio[order]

@@ -1,16 +1,16 @@
 """featurize: clips to segments of log-mel, log-gammatone or waveform, with the channels that were asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from asctool import parallel, registry
 from asctool.dsp import segments
-from asctool.dsp.delta import delta
+from asctool.dsp.delta import delta, delta_batch
 from asctool.errors import DataError, UsageError
 from asctool.storage import atomic, audio, manifest, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
@@ -18,7 +18,11 @@ from asctool.storage.dataset import Clip, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, check_output, plan_shards
 
+if TYPE_CHECKING:
+    import torch
+
 VERSION = 1
+BATCH_SAMPLES = 1 << 23  # on a device at once: 32 MiB of samples, some 0.3 GB of spectra
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,30 @@ def configure(name: str, values: dict[str, Any]) -> tuple[Settings, Feature]:
     return replace(own, segment_hop_frames=own.segment_hop_frames or own.segment_frames), Feature(name, config)
 
 
+def choose_device(name: str, own: Settings, feature: Feature) -> "torch.device | None":
+    """The CUDA device on which torch computes; None for NumPy: ``cpu``, and ``auto`` where CUDA is of no use."""
+    if name == "cpu":
+        return None
+    from asctool.training import devices
+
+    device = devices.choose(name)
+    if name == "auto" and device.type != "cpu":
+        try:
+            _try(device, own, feature)
+        except UsageError:  # this feature knows NumPy only
+            return None
+    return None if device.type == "cpu" else device
+
+
+def _try(device: "torch.device", own: Settings, feature: Feature) -> None:
+    """Let the feature say whether torch can compute it."""
+    import torch
+
+    if not hasattr(feature.module, "extract_batch"):
+        raise UsageError(f"--device {device}: {feature.name} has nothing to compute there; use --device cpu")
+    feature.module.extract_batch(torch.zeros(1, own.sample_rate, device=device), own.sample_rate, feature.config)
+
+
 def featurize(
     data_directory: Path,
     output: Path,
@@ -76,18 +104,25 @@ def featurize(
     jobs: int | None = None,
     force: bool = False,
     progress: parallel.Progress | None = None,
+    device: "torch.device | None" = None,
 ) -> bool:
-    """Write the features of all clips; False when they are there already (labels and folds are brought up to date)."""
+    """Write the features of all clips; False when they are there already (labels and folds are brought up to date).
+
+    The device is no part of the fingerprint: it changes the last bits, as another processor or FFT does, so that a
+    store may be begun on one and finished on the other. ``made_by`` in the manifest names it with the command.
+    """
     data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
     denoised = denoised.resolve() if denoised else None
     data = DataDirectory(data_directory)
     check_output(output, data_directory, *([denoised] if denoised else []))
     if with_delta and feature.name == "waveform":
         raise UsageError("--delta is for spectrograms; a waveform has none")
+    if device is not None:
+        _try(device, own, feature)
     recipe = _recipe(data, own, feature, denoised, with_delta)
     if manifest.settled(output, recipe, force):
         return _update_tables(output, data)
-    work = _Work(data_directory, ShardWriter(output, "", 0), (), own, feature, denoised, with_delta)
+    work = _Work(data_directory, ShardWriter(output, "", 0), (), own, feature, denoised, with_delta, device)
     clips = data.tables.clips
     plan = plan_shards([work.n_bytes(clip) for clip in clips])
     with atomic.writer_lock(output):
@@ -96,7 +131,7 @@ def featurize(
         todo = writer.shards.missing()
         progress = progress or parallel.Silent()
         progress.start(f"featurize {feature.name}", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
-        for index, _ in parallel.run(work, todo, jobs):
+        for index, _ in parallel.run(work, todo, jobs if device is None else 1):
             progress.advance(plan[index][1] - plan[index][0])
         writer.finish(data.tables, **_describe(own, feature, work))
     return True
@@ -146,6 +181,7 @@ class _Work:
     feature: Feature
     denoised_path: Path | None
     with_delta: bool
+    device: "torch.device | None"  # None: NumPy
 
     @cached_property
     def data(self) -> DataDirectory:
@@ -179,7 +215,7 @@ class _Work:
         return n_segments * self.own.segment_frames * per_frame * item
 
     def _columns(self, clips: Sequence[Clip]) -> Columns:
-        rows = [self._segments(clip) for clip in clips]
+        rows = [self._segments(array) for array in self._arrays(clips)]
         columns = {
             "clip_id": np.repeat([clip.clip_id for clip in clips], [len(starts) for starts, _ in rows]),
             "start": np.concatenate([starts for starts, _ in rows]),
@@ -191,9 +227,8 @@ class _Work:
         joined = np.concatenate(arrays).astype(self.own.dtype)
         return columns | {"array": joined, "offset": np.cumsum(lengths) - lengths, "length": lengths}
 
-    def _segments(self, clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+    def _segments(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Start of each segment in seconds, and (segment, channel, ..., frame)."""
-        array = self._array(self._samples(clip))
         length, hop = self.own.segment_frames, self.own.segment_hop_frames
         if length is None or hop is None:
             return np.zeros(1), array[None]
@@ -227,8 +262,35 @@ class _Work:
         need = round(self.own.segment_frames * hop * self.own.sample_rate)
         return np.pad(samples, ((0, 0), (0, max(0, need - samples.shape[1]))))
 
+    def _arrays(self, clips: Sequence[Clip]) -> Iterator[np.ndarray]:
+        """Features of whole clips, one after the other; on a device in batches of neighbours of one length."""
+        if self.device is None:
+            yield from (self._array(self._samples(clip)) for clip in clips)
+            return
+        batch: list[np.ndarray] = []
+        for samples in map(self._samples, clips):
+            full = batch and sum(part.size for part in batch) + samples.size > BATCH_SAMPLES
+            if full or (batch and batch[0].shape != samples.shape):
+                yield from self._batch(batch)
+                batch = []
+            batch.append(samples)
+        yield from self._batch(batch)
+
     def _array(self, samples: np.ndarray) -> np.ndarray:
         array = self.feature.module.extract(samples, self.own.sample_rate, self.feature.config)
         if not np.isfinite(array).all():
             raise DataError("a feature is not finite")
         return np.concatenate([array, delta(array, self.own.delta_width)]) if self.with_delta else array
+
+    def _batch(self, clips: Sequence[np.ndarray]) -> np.ndarray:
+        """The same in torch: equal clips (channel, sample) to (clip, channel, band, frame)."""
+        import torch
+
+        joined = torch.from_numpy(np.concatenate(clips)).to(self.device)
+        array = self.feature.module.extract_batch(joined, self.own.sample_rate, self.feature.config)
+        array = array.reshape(len(clips), -1, *array.shape[1:])
+        if not bool(torch.isfinite(array).all()):
+            raise DataError("a feature is not finite")
+        if self.with_delta:
+            array = torch.cat([array, delta_batch(array, self.own.delta_width)], dim=1)
+        return np.asarray(array.cpu())

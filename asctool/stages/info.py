@@ -1,19 +1,34 @@
-"""info: what an artifact is, what made it, what it holds."""
+"""info: what an artifact is, what made it, what it holds; a figure of one of its clips."""
 
+import io
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from asctool.storage import manifest
-from asctool.storage.data_directory import DataDirectory
-from asctool.storage.dataset import Tables
-from asctool.storage.store import KINDS, Store
+import numpy as np
+
+from asctool.errors import DataError, UsageError
+from asctool.storage import atomic, audio, manifest
+from asctool.storage.data_directory import DataDirectory, check_audio
+from asctool.storage.dataset import Clip, Tables
+from asctool.storage.store import KINDS, Columns, Store
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from asctool.features import _figure
 
 SHOWN = 12  # entries of a long list or mapping
+PICTURES = (".pdf", ".png", ".svg")
+DPI = 110
 
 
 def info(artifact: Path) -> dict[str, Any]:
-    """The manifest of an artifact, and counts of its tables."""
+    """The manifest of an artifact, and counts of its tables; of an audio file, what decoding it tells."""
+    if artifact.is_file():
+        facts = audio.inspect(artifact)
+        return {"kind": "audio", "duration": facts.duration, **vars(facts), "warnings": list(facts.warnings)}
     found = manifest.read(artifact)
     if found["kind"] == "data":
         data = DataDirectory(artifact)
@@ -36,6 +51,121 @@ def shortened(value: Any) -> Any:
     if isinstance(value, list):
         return [shortened(entry) for entry in value]
     return value
+
+
+def draw(artifact: Path, picture: Path | None, clip_id: str | None = None) -> None:
+    """Write the figure of a clip as png, pdf or svg, by the name of the file."""
+    if picture is None:
+        raise UsageError("--clip says what to draw; say where to with --plot FILE.png")
+    if picture.suffix.lower() not in PICTURES:
+        raise UsageError(f"--plot {picture}: its name must end in {', '.join(PICTURES)}")
+    file = io.BytesIO()
+    figure_of(artifact, clip_id).savefig(file, format=picture.suffix.lower().lstrip("."), dpi=DPI)
+    atomic.write_bytes(picture, file.getvalue())
+
+
+def figure_of(artifact: Path, clip_id: str | None = None) -> "Figure":
+    """An audio file, a clip of a data directory (the first where none is named), or what a store holds of a clip."""
+    if artifact.is_file():
+        if clip_id is not None:
+            raise UsageError(f"--clip {clip_id}: {artifact} is an audio file, which is one clip")
+        return _figure_of_samples(artifact.name, *audio.read(artifact))
+    kind = manifest.read(artifact)["kind"]
+    if kind == "data":
+        data = DataDirectory(artifact)
+        clip = _chosen(data.tables, clip_id, artifact)
+        samples, rate = audio.read(check_audio(data, clip), clip.start, clip.duration)
+        return _figure_of_samples(_title(clip), samples, rate)
+    if kind not in ("waveform", "feature"):
+        raise UsageError(f"--plot: {artifact} is of kind {kind!r}; give an audio file, data, waveforms or features")
+    return _figure_of_store(Store(artifact), clip_id)
+
+
+def _figure_of_samples(title: str, samples: np.ndarray, rate: int) -> "Figure":
+    """Every step from (channel, sample) to features, each with its default settings at the recording's own rate."""
+    from asctool.dsp import noise
+    from asctool.dsp.delta import delta
+    from asctool.features import _figure, gammatone, logmel
+
+    mono = audio.to_mono(samples)
+    denoised = noise.subtract(mono, rate, noise.Config())
+    panels: list[_figure.Wave | _figure.Bands] = [
+        _figure.Wave("waveform", mono[0], rate),
+        _figure.Wave("denoised waveform (minimum statistics, spectral subtraction)", denoised[0], rate),
+    ]
+    for name, module in (("log-mel", logmel), ("gammatone", gammatone)):
+        config = module.Config()
+        array = module.extract(mono, rate, config)
+        hop, band_hz = module.hop_seconds(rate, config), module.band_frequencies(rate, config)
+        panels.append(_figure.Bands(name, array, [0.0], hop, band_hz))
+        if module is logmel:
+            slope = _figure.Bands("delta of log-mel", delta(array), [0.0], hop, band_hz, is_slope=True)
+    return _figure.draw(f"{title} ({rate} Hz)", [*panels, slope])
+
+
+def _figure_of_store(store: Store, clip_id: str | None) -> "Figure":
+    """The stored channels of a clip, its segments where they lie in time."""
+    from asctool.features import _figure
+
+    columns = _rows_of(store, clip_id)
+    clip = store.tables.by_id[str(columns["clip_id"][0])]
+    if store.kind == "waveform":
+        return _figure.draw(_title(clip), list(_waves(store, columns)))
+    names, band_hz = store.manifest["channels"], np.array(store.manifest["band_hz"])
+    feature, hop = store.feature_config["type"], store.manifest["frame_seconds"]
+    panels = [
+        _figure.Bands(
+            f"{feature}, {name}",
+            columns["array"][:, channel],
+            columns["start"].tolist(),
+            hop,
+            band_hz,
+            is_slope=name.startswith("delta of "),
+        )
+        for channel, name in enumerate(names)
+    ]
+    n_rows = len(columns["start"])
+    return _figure.draw(f"{_title(clip)}, {n_rows} segment{'s' if n_rows > 1 else ''}", panels)
+
+
+def _waves(store: Store, columns: Columns) -> Iterator["_figure.Wave"]:
+    """A panel for each channel of a clip, its rows put where they lie in time."""
+    from asctool.features import _figure
+
+    rate = int(columns["sample_rate"][0]) if "sample_rate" in columns else store.config["sample_rate"]
+    firsts = np.round(columns["start"] * rate).astype(int)
+    n_channels = columns["array"].shape[1]
+    samples = np.zeros((int((firsts + columns["length"]).max()), n_channels), np.float32)
+    for first, offset, length in zip(firsts, columns["offset"], columns["length"]):
+        samples[first : first + length] = columns["array"][offset : offset + length]
+    name = "denoised waveform" if store.manifest["stage"] == "denoise" else "waveform"
+    for channel in range(n_channels):
+        title = f"{name}, channel {channel + 1}" if n_channels > 1 else name
+        yield _figure.Wave(title, samples[:, channel], rate)
+
+
+def _rows_of(store: Store, clip_id: str | None) -> Columns:
+    """All rows of a clip; the first clip's that has any where none is named."""
+    if clip_id is not None:
+        _chosen(store.tables, clip_id, store.directory)
+    for columns in store.shards():
+        mine = columns["clip_id"] == (columns["clip_id"][0] if clip_id is None else clip_id)
+        if mine.any():
+            return {name: v if name == "array" and "offset" in columns else v[mine] for name, v in columns.items()}
+    raise DataError(f"{store.directory}: holds no rows" + (f" of clip {clip_id!r}" if clip_id else ""))
+
+
+def _chosen(tables: Tables, clip_id: str | None, artifact: Path) -> Clip:
+    if not tables.clips:
+        raise DataError(f"{artifact}: holds no clips")
+    first = tables.clips[0]
+    if clip_id is not None and clip_id not in tables.by_id:
+        raise UsageError(f"--clip {clip_id}: {artifact} holds no such clip; the first one is {first.clip_id}")
+    return first if clip_id is None else tables.by_id[clip_id]
+
+
+def _title(clip: Clip) -> str:
+    return f"{clip.clip_id}: {', '.join(clip.labels)}" if clip.labels else clip.clip_id
 
 
 def _counts(tables: Tables) -> dict[str, Any]:

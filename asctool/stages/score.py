@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from asctool.errors import DataError
+from asctool.errors import DataError, UsageError
 from asctool.evaluation.judgement import Judgement, judge
 from asctool.evaluation.summary import Summary, summarise
 from asctool.storage import atomic, manifest, posteriors
@@ -164,6 +164,8 @@ def write(scores: Scores, output: Path, force: bool) -> bool:
     text = json.dumps(as_dict(scores), indent=1, ensure_ascii=False) + "\n"
     config = {"systems": sorted({system.name for system in scores.systems})}
     recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(text)})
+    if (output / manifest.NAME).is_file() and manifest.read(output)["kind"] != "scores":
+        raise UsageError(f"{output}: holds no scores but another artifact; give another directory")
     if manifest.settled(output, recipe, force):
         return False
     files = {"scores.json": text.encode(), "scores.md": markdown(scores).encode()}

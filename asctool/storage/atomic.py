@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; one writer a directory.
+"""Files appear whole or not at all; one writer a directory; a reader keeps what it reads.
 
 Every output is written by :func:`write_bytes`: under a temporary name in the same directory, synced, renamed.
 """
@@ -7,27 +7,48 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import logging
 import os
+import resource
 import secrets
 import shutil
+import signal
 import socket
+import stat
+import time
+import weakref
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from asctool.errors import EnvironmentFailure
+from asctool.errors import EnvironmentFailure, IntegrityError
 
 TEMPORARY = ".asctool-tmp-"  # then host, process and a random part, so that a sweep knows whose it was
 LOCK = ".lock"
+FOREIGN_SECONDS = 86400.0  # a temporary file of another host is taken for abandoned after a day
+READER_SECONDS = 2.0  # a reader waits this long for a writer that clears up, which takes milliseconds
+FAULT = "ASCTOOL_FAULT"
+log = logging.getLogger("asctool")
+_passed: Counter[str] = Counter()
 
 
-def write_bytes(path: Path, data: bytes) -> str:
-    """Write a file whole or not at all; its sha256. EnvironmentFailure when the disk or a permission refuses."""
+def write_bytes(path: Path, data: bytes, kind: str = "file") -> None:
+    """Write a file whole or not at all. EnvironmentFailure when the disk or a permission refuses.
+
+    ``kind`` names the points at which a test can stop it: before, half, written (under its temporary name), after.
+    """
     temporary = path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
+    view = memoryview(data)
     try:
+        fault(f"before-{kind}")
         with temporary.open("xb") as file:
-            file.write(data)
+            file.write(view[: len(view) // 2])
+            file.flush()
+            fault(f"half-{kind}")
+            file.write(view[len(view) // 2 :])
             file.flush()
             os.fsync(file.fileno())
+        fault(f"written-{kind}")
         temporary.replace(path)
         sync_directory(path.parent)
     except OSError as error:
@@ -37,7 +58,28 @@ def write_bytes(path: Path, data: bytes) -> str:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return sha256(data)
+    fault(f"after-{kind}")
+
+
+def fault(point: str) -> None:
+    """A point at which tests stop the process: ``ASCTOOL_FAULT=point:number`` kills it the number-th time it passes.
+
+    ``point:number:full`` raises what a full disk does, ``point:number:wait`` waits a minute. Off by default.
+    """
+    name, _, rest = os.environ.get(FAULT, "").partition(":")
+    if name != point:
+        return
+    number, _, action = rest.partition(":")
+    _passed[point] += 1
+    if _passed[point] != int(number or 1):
+        return
+    if action == "full":
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if action == "wait":
+        log.warning("waiting at %s", point)
+        time.sleep(60)
+    else:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def sha256(data: bytes) -> str:
@@ -54,14 +96,49 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a regular file; FileNotFoundError where there is none.
+
+    Anything but a regular file is an IntegrityError (a FIFO would wait for ever), a refusal of the system an
+    EnvironmentFailure.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise environment_failure(error, path) from error
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise IntegrityError(f"{path}: is no regular file; make it again with --force")
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        raise environment_failure(error, path) from error
+    finally:
+        os.close(handle)
+
+
 def environment_failure(error: OSError, path: Path, needed: int = 0) -> EnvironmentFailure:
     """One line for an operating system error: the file, the reason, the remedy."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
         free = shutil.disk_usage(path.parent).free
         return EnvironmentFailure(
-            f"{path}: no room for {needed / 1e6:.1f} MB ({free / 1e6:.1f} MB free); free some space and run it again"
+            f"{path}: no room: {_size(needed)} needed, {_size(free)} free; free some space and run it again"
         )
+    if error.errno == errno.EFBIG:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+        return EnvironmentFailure(
+            f"{path}: {_size(needed)} needed, {_size(limit)} free within this process' limit (ulimit -f); raise it"
+        )
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        return EnvironmentFailure(f"{path}: too many open files; {limit} are allowed (ulimit -n): raise that")
     return EnvironmentFailure(f"{path}: {error.strerror or error}")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.1f} MB" if n_bytes >= 1e5 else f"{n_bytes} bytes"
 
 
 def make_directory(path: Path) -> None:
@@ -70,8 +147,11 @@ def make_directory(path: Path) -> None:
         path.mkdir(exist_ok=True)
     except FileNotFoundError as error:
         raise EnvironmentFailure(f"{path}: its parent {path.parent} does not exist; mkdir -p it first") from error
+    except FileExistsError as error:
+        raise EnvironmentFailure(f"{path}: is a file, where a directory is to be written; give another name") from error
     except OSError as error:
         raise environment_failure(error, path) from error
+    sweep(path)
 
 
 @contextlib.contextmanager
@@ -85,23 +165,81 @@ def writer_lock(directory: Path) -> Iterator[None]:
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(handle, 200).decode(errors="replace").strip() or "another process"
+        except BlockingIOError as error:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
             raise EnvironmentFailure(f"{directory}: {holder} is writing it; wait for it or stop it") from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()} on {socket.gethostname()}".encode(), 0)
-        sweep(directory)
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"{directory}: this file system knows no locks ({error.strerror}); write to another one"
+            ) from error
+        name = f"process {os.getpid()} on {socket.gethostname()}".encode()
+        try:
+            os.ftruncate(handle, os.pwrite(handle, name, 0))
+        except OSError as error:
+            raise environment_failure(error, directory / LOCK, len(name)) from error
         yield
     finally:
         os.close(handle)
 
 
+def hold(directory: Path, reader: object) -> None:
+    """Tell writers that a directory is read as long as ``reader`` lives: they leave it the files they replace.
+
+    A lock on the directory itself, which asks no permission to write. Where it cannot be had, the reader goes without:
+    it is then told when it meets a file that was replaced.
+    """
+    try:
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return  # reading will say what is wrong
+    if handle > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
+        os.close(handle)  # few files may be open: leave them to those who cannot do without
+        return
+    weakref.finalize(reader, os.close, handle)
+    deadline = time.monotonic() + READER_SECONDS
+    while not _flock(handle, fcntl.LOCK_SH) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def without_readers(directory: Path) -> Iterator[bool]:
+    """Whether nobody reads a directory, and keep it so; True where the file system has no such locks (NFS)."""
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        yield _flock(handle, fcntl.LOCK_EX)
+    finally:
+        os.close(handle)
+
+
+def _flock(handle: int, operation: int) -> bool:
+    try:
+        fcntl.flock(handle, operation | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def sweep(directory: Path) -> None:
-    """Remove temporary files of processes of this host that are no more."""
+    """Remove temporary files whose writer is no more: a dead process of this host, or any of another after a day."""
     for path in directory.glob(f"{TEMPORARY}*"):
-        host, _, rest = path.name.removeprefix(TEMPORARY).rpartition("-")[0].rpartition("-")
-        if host == socket.gethostname() and rest.isdigit() and not Path(f"/proc/{rest}").exists():
-            path.unlink(missing_ok=True)
+        host, _, process = path.name.removeprefix(TEMPORARY).rpartition("-")[0].rpartition("-")
+        with contextlib.suppress(OSError):
+            if host == socket.gethostname() and process.isdigit():
+                abandoned = not _lives(process)
+            else:
+                abandoned = time.time() - path.stat().st_mtime > FOREIGN_SECONDS
+            if abandoned:
+                path.unlink(missing_ok=True)
+
+
+def _lives(process: str) -> bool:
+    """Whether a process of this host runs; a dead one that nobody has asked after yet does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def sha256_file(path: Path) -> str:

@@ -1,25 +1,43 @@
-"""Audio files in: decoded, checked, resampled. Samples are float32 (channel, sample), full scale 1.
+"""Audio files in: checked, decoded, resampled. Samples are float32 (channel, sample), full scale 1.
 
-soundfile returns data without complaint for many broken files; the checks here are those it leaves out.
+soundfile returns data without complaint for many broken files; the checks here and in ``_containers`` are those it
+leaves out. What no check can find is damage inside the samples of a format without checksums: wav, aiff, adpcm.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asctool.errors import DataError
+from asctool.storage._containers import AGAIN, CUT, REWRITE, Layout, Source, broken, examine
+
+if TYPE_CHECKING:
+    from soundfile import SoundFile
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # what recorders and converters make
 MAX_CHANNELS = 32
-MAX_SECONDS = 4 * 3600.0  # a longer recording is cut first; a header that claims more is not believed
+MAX_SECONDS = 4 * 3600.0  # of a file, where the caller gives no other limit
 MAX_DECODED_BYTES = 1 << 30  # of samples in memory at once
-BLOCK_FRAMES = 1 << 20
+BLOCK_SAMPLES = 1 << 20  # decoded at once, all channels together: 4 MiB
+MAX_PADDING = 4096  # samples that the last block of an adpcm file may hold too many
+FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1}
+
+# Peaks, full scale being 1
+MAX_PEAK = 2.0**31  # 32-bit integers stored as floats, unscaled; of more, the power overflows
+OVER = 1.1  # lossy codecs overshoot by a few per cent
 CLIPPED = 32767 / 32768
+FAINT = 1e-6  # -120 dB, three steps of 24 bits
+MAX_CLIPPED_SHARE = 0.001  # a normalised recording touches full scale now and then
+MAX_OFFSET = 0.1
+
+SUFFIXES = {"wave": "wav", "rf64": "wav", "aif": "aiff", "aifc": "aiff", "oga": "ogg", "opus": "ogg", "snd": "au"}
 
 
 @dataclass(frozen=True)
@@ -30,56 +48,55 @@ class AudioFacts:
     channels: int
     frames: int
     sha256: str
-    warnings: tuple[str, ...]
+    warnings: tuple[str, ...]  # one at most
 
     @property
     def duration(self) -> float:
         """Seconds."""
         return self.frames / self.sample_rate
 
+    @property
+    def max_part(self) -> float:
+        """Seconds of the longest part that :func:`read` takes into memory."""
+        return MAX_DECODED_BYTES / (4 * self.channels * self.sample_rate)
 
-def inspect(path: Path) -> AudioFacts:
-    """Decode a file whole, block by block, and tell what is in it; DataError where it is broken."""
-    check_container(path)
-    info = _open(path)
-    with info as file:
-        if file.frames > MAX_SECONDS * file.samplerate:
-            raise DataError(f"{path}: {file.frames / file.samplerate:.0f} s is longer than {MAX_SECONDS:.0f} s; cut it")
-        frames, peak, total, silent = 0, 0.0, np.zeros(file.channels), True
-        for block in _blocks(file, path):
-            frames += len(block)
-            peak = max(peak, float(np.abs(block).max(initial=0)))
-            total += block.sum(0, dtype=np.float64)
-            silent &= not block.any()
-        facts = AudioFacts(
-            file.samplerate,
-            file.channels,
-            frames,
-            file_hash(path),
-            _warnings(path, file.format, peak, total / max(frames, 1)),
-        )
-    if frames < 2:
-        raise DataError(f"{path}: holds {frames} samples")
-    return facts
+
+def inspect(path: Path, max_seconds: float = MAX_SECONDS) -> AudioFacts:
+    """Check a file's container, decode it whole, block by block, and tell what is in it; DataError where it is broken.
+
+    A few bytes of flac can hold hours of silence, so that a length is a matter of policy: ``max_seconds``.
+    """
+    with _opened(path) as source:
+        layout = examine(source, every_byte=True)
+        with _decoder(source, layout) as file:
+            frames, rate = _frames(file, layout, source), file.samplerate
+            if frames > max_seconds * rate:
+                raise source.error(f"{frames / rate:.0f} s are more than {max_seconds:g} s; cut it, or raise the limit")
+            levels = _levels(file, frames, layout, source)
+        warnings = [text for text in (_named(path, layout), layout.note, *_odd(levels)) if text]
+        return AudioFacts(rate, len(levels.low), frames, _sha256(source), ("; ".join(warnings),) if warnings else ())
 
 
 def read(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
-    """Samples (channel, sample) float32 of a part of a file (seconds), and their rate; DataError where it is broken."""
-    check_container(path)
-    with _open(path) as file:
-        rate = file.samplerate
-        first = round(start * rate)
-        wanted = file.frames - first if duration is None else round(duration * rate)
-        if wanted * file.channels * 4 > MAX_DECODED_BYTES:
-            raise DataError(
-                f"{path}: {wanted / rate:.0f} s x {file.channels} channels do not fit in 1 GiB; cut it first"
-            )
-        if first:
-            file.seek(min(first, file.frames))
-        samples = _decode(file, wanted, path)
-    if len(samples) + 1 < wanted:
-        raise DataError(f"{path}: {len(samples)} samples of the {wanted} wanted; the file is cut short")
-    return np.ascontiguousarray(samples.T), rate
+    """Samples (channel, sample) float32 of a part of a file (seconds), and their rate; DataError where it is broken.
+
+    Only what costs nothing is checked again: :func:`inspect` has seen every byte of a file that a stage trusts.
+    """
+    with _opened(path) as source:
+        layout = examine(source, every_byte=False)
+        with _decoder(source, layout) as file:
+            first, wanted = _part(file, layout, source, start, duration)
+            if first:
+                file.seek(first)
+            samples = np.empty((file.channels, wanted), np.float32)
+            dtype = "int16" if file.subtype == "PCM_16" else "float32"
+            got = 0
+            for block in _blocks(file, wanted, dtype):
+                _put(block, samples[:, got : got + len(block)], source)
+                got += len(block)
+            if got < wanted:
+                raise source.error(f"{CUT} or damaged: {got} samples read of {wanted} promised; {AGAIN}")
+            return samples, file.samplerate
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -97,105 +114,200 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of the file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """sha256 of a regular file's bytes."""
+    with _opened(path) as source:
+        return _sha256(source)
 
 
 def check_container(path: Path) -> None:
     """Refuse what is no regular file, is empty, or promises other sizes than the file has."""
+    with _opened(path) as source:
+        examine(source, every_byte=True)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Source]:
+    """A regular file, open; whatever the operating system has against it is a DataError."""
     try:
-        status = path.stat()
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise broken(path, "is no regular file; give the audio file itself")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a FIFO put here meanwhile would wait for its writer
+        try:
+            yield Source(path, handle, os.fstat(handle).st_size)
+        finally:
+            os.close(handle)
     except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
-    if not stat.S_ISREG(status.st_mode):
-        raise DataError(f"{path}: is no regular file")
-    if status.st_size == 0:
-        raise DataError(f"{path}: is empty")
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] == b"RIFF" and head[8:12] == b"WAVE":
-            _check_riff(path, file, status.st_size)
+        if error.strerror is None:  # not the file's: libsndfile cannot be loaded
+            raise
+        link = " (it is a link to what is not there)" if path.is_symlink() and not path.exists() else ""
+        raise broken(path, f"{error.strerror}{link}; check the path") from error
+    except ValueError as error:  # a zero byte in the name
+        raise broken(path, str(error)) from error
 
 
-def _check_riff(path: Path, file: BinaryIO, size: int) -> None:
-    """The data chunk must lie inside the file: a truncated wav shows nowhere else."""
-    position = 12
-    while position + 8 <= size:
-        file.seek(position)
-        header = file.read(8)
-        name, length = header[:4], int.from_bytes(header[4:8], "little")
-        if name == b"data":
-            if position + 8 + length > size and length not in (0, 0xFFFFFFFF):
-                raise DataError(
-                    f"{path}: is cut short: {length} bytes of samples promised, {size - position - 8} there"
-                )
-            return
-        position += 8 + length + (length & 1)
-    raise DataError(f"{path}: is a wav file without samples")
+@contextlib.contextmanager
+def _decoder(source: Source, layout: Layout) -> Iterator["SoundFile"]:
+    """libsndfile at the file's beginning; whatever it has against the file is a DataError.
 
-
-def _open(path: Path) -> "soundfile.SoundFile":  # type: ignore[name-defined]  # noqa: F821
+    It gets the descriptor, for by a Python object Ctrl-C would be lost in its callbacks, and by the name it guesses.
+    """
     import soundfile
 
-    try:
-        file = soundfile.SoundFile(os.fspath(path))
-    except (soundfile.LibsndfileError, TypeError) as error:
-        raise DataError(f"{path}: is no audio that can be read ({_reason(error)})") from error
-    if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
-        raise DataError(f"{path}: a sample rate of {file.samplerate} Hz is not plausible")
-    if not 1 <= file.channels <= MAX_CHANNELS:
-        raise DataError(f"{path}: {file.channels} channels (1 to {MAX_CHANNELS} are read)")
-    return file
+    with _without_tail(source, layout) as handle:
+        try:
+            with soundfile.SoundFile(handle, closefd=False) as file:
+                if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
+                    raise source.error(f"a sample rate of {file.samplerate} Hz is not plausible; is its header right?")
+                if not 1 <= file.channels <= MAX_CHANNELS:
+                    raise source.error(f"{file.channels} channels, 1 to {MAX_CHANNELS} are read; split it")
+                yield file
+        except soundfile.SoundFileError as error:
+            reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
+            raise source.error(f"cannot be decoded ({reason}); {AGAIN}, or {REWRITE}") from error
 
 
-def _decode(file: "soundfile.SoundFile", frames: int, path: Path) -> np.ndarray:  # type: ignore[name-defined]  # noqa: F821
-    import soundfile
+@contextlib.contextmanager
+def _without_tail(source: Source, layout: Layout) -> Iterator[int]:
+    """Descriptor of the audio alone: libsndfile refuses a whole wav file when another one follows it."""
+    if layout.end >= source.size:
+        os.lseek(source.handle, 0, os.SEEK_SET)
+        yield source.handle
+        return
+    with tempfile.TemporaryFile() as part:
+        for position in range(0, layout.end, BLOCK_SAMPLES):
+            part.write(source.at(position, min(BLOCK_SAMPLES, layout.end - position)))
+        part.seek(0)
+        yield part.fileno()
 
-    try:
-        if file.subtype == "PCM_16":
-            # bit-equal to soundfile's own float32, and 1.4 to 6 times as fast
-            return file.read(frames, "int16", always_2d=True) * np.float32(1 / 32768)
-        samples = file.read(frames, "float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise DataError(f"{path}: cannot be decoded ({_reason(error)})") from error
-    if not np.isfinite(samples).all():
-        raise DataError(f"{path}: holds samples that are not finite")
-    return samples
+
+def _frames(file: "SoundFile", layout: Layout, source: Source) -> int:
+    frames = int(file.frames)
+    if layout.frames and frames - MAX_PADDING < layout.frames < frames:
+        frames = layout.frames
+    if frames < 2:
+        raise source.error(f"holds {frames} samples; leave it out")
+    return frames
 
 
-def _blocks(file: "soundfile.SoundFile", path: Path):  # type: ignore[no-untyped-def, name-defined]  # noqa: F821
-    promised, got = file.frames, 0
-    while True:
-        block = _decode(file, BLOCK_FRAMES, path)
+def _part(file: "SoundFile", layout: Layout, source: Source, start: float, duration: float | None) -> tuple[int, int]:
+    """First frame and number of frames of a part in seconds; rounding may cost it its last frame."""
+    frames, rate = _frames(file, layout, source), file.samplerate
+    first = round(start * rate)
+    wanted = frames - first if duration is None else round(duration * rate)
+    if first < 0 or wanted < 1 or first + wanted > frames + 1:
+        raise source.error(f"{wanted / rate:g} s from {start:g} s on are not in it; it has {frames / rate:g} s")
+    if wanted * file.channels * 4 > MAX_DECODED_BYTES:
+        raise source.error(f"{wanted / rate:.0f} s x {file.channels} channels do not fit in 1 GiB; cut it first")
+    return first, min(wanted, frames - first)
+
+
+def _blocks(file: "SoundFile", frames: int, dtype: str) -> Iterator[np.ndarray]:
+    """As many frames as there are, up to a number; (frame, channel)."""
+    step = max(1, BLOCK_SAMPLES // file.channels)
+    while frames > 0:
+        block = file.read(min(step, frames), dtype, always_2d=True)
         if not len(block):
-            break
-        got += len(block)
+            return
+        frames -= len(block)
         yield block
-    if got < promised:
-        raise DataError(f"{path}: {got} samples read of {promised} promised; the file is cut short or damaged")
 
 
-def _warnings(path: Path, container: str, peak: float, mean: np.ndarray) -> tuple[str, ...]:
-    out = []
-    if peak == 0:
-        out.append("digital silence")
-    if peak > 1.1:  # lossy codecs overshoot by a few per cent
-        out.append(f"samples up to {peak:.3g}, over full scale")
-    if np.abs(mean).max() > 0.1:
-        out.append(f"a constant offset of {np.abs(mean).max():.2f}")
+def _put(block: np.ndarray, samples: np.ndarray, source: Source) -> None:
+    """Decoded (frame, channel) into float32 (channel, frame)."""
+    if block.dtype == np.int16:  # bit-equal to soundfile's own float32, and 1.4 to 6 times as fast
+        np.multiply(block.T, np.float32(1 / FULL_SCALE["int16"]), out=samples)
+        return
+    _check_range(block.min(), block.max(), source)
+    samples[:] = block.T
+
+
+def _check_range(low: Any, high: Any, source: Source) -> None:
+    for value in (low, high):
+        if not abs(value) <= MAX_PEAK:  # true of NaN too
+            raise source.error(f"holds a sample of {value:g}, which no sound has; mend what wrote it")
+
+
+@dataclass(frozen=True)
+class _Levels:
+    """Of each channel: lowest and highest sample, their mean; of all: the share at full scale."""
+
+    low: np.ndarray
+    high: np.ndarray
+    mean: np.ndarray
+    clipped: float
+    frames: int
+
+    def __add__(self, other: "_Levels") -> "_Levels":
+        frames = self.frames + other.frames
+        weight = other.frames / frames
+        return _Levels(
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.mean + (other.mean - self.mean) * weight,
+            self.clipped + (other.clipped - self.clipped) * weight,
+            frames,
+        )
+
+
+def _levels(file: "SoundFile", frames: int, layout: Layout, source: Source) -> _Levels:
+    """Levels of all that was promised; DataError where less comes, or other samples than were encoded."""
+    dtype = "int16" if file.subtype == "PCM_16" else "int32" if layout.md5 else "float32"
+    md5 = hashlib.md5(usedforsecurity=False)
+    levels = _Levels(np.zeros(file.channels), np.zeros(file.channels), np.zeros(file.channels), 0.0, 0)
+    for block in _blocks(file, frames, dtype):
+        levels += _levels_of(block, FULL_SCALE[dtype], source)
+        if layout.md5:
+            md5.update(_whole_bytes(block, layout.bits))
+    if levels.frames < frames:
+        raise source.error(f"{CUT} or damaged: {levels.frames} samples read of {frames} promised; {AGAIN}")
+    if layout.md5 and md5.digest() != layout.md5:
+        raise source.error(f"is damaged: its samples have another md5 than its header says; {AGAIN}")
+    return levels
+
+
+def _levels_of(block: np.ndarray, full_scale: int, source: Source) -> _Levels:
+    samples = np.ascontiguousarray(block.T)
+    low, high = samples.min(1) / full_scale, samples.max(1) / full_scale
+    _check_range(low.min(), high.max(), source)
+    clipped = 0.0
+    if max(-low.min(), high.max()) >= CLIPPED:
+        limit = CLIPPED * full_scale
+        clipped = (np.count_nonzero(samples >= limit) + np.count_nonzero(samples <= -limit)) / samples.size
+    return _Levels(low, high, samples.mean(1, dtype=np.float64) / full_scale, clipped, len(block))
+
+
+def _whole_bytes(block: np.ndarray, bits: int) -> bytes:
+    """Samples as flac hashes them: interleaved, little-endian, in as few bytes as hold their bits."""
+    if block.dtype == np.int16:
+        return block.astype("<i2", copy=False).tobytes()
+    right = (block >> (32 - bits)).astype("<i4")
+    return right.view(np.uint8).reshape(-1, 4)[:, : (bits + 7) // 8].tobytes()
+
+
+def _sha256(source: Source) -> str:
+    os.lseek(source.handle, 0, os.SEEK_SET)
+    with open(source.handle, "rb", buffering=0, closefd=False) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _named(path: Path, layout: Layout) -> str:
     suffix = path.suffix.lower().lstrip(".")
-    if (
-        suffix in ("wav", "flac", "ogg", "mp3", "aiff")
-        and suffix not in container.lower()
-        and container not in _WAV_KINDS
-    ):
-        out.append(f"named .{suffix}, but is {container}")
-    return tuple(out)
+    meant = SUFFIXES.get(suffix, suffix)
+    known = {"wav", "w64", "caf", "flac", "mp3", *SUFFIXES.values()}
+    return f"named .{suffix}, but is {layout.kind}" if meant in known and meant != layout.kind else ""
 
 
-_WAV_KINDS = ("WAVEX", "RF64", "W64")
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+def _odd(levels: _Levels) -> Iterator[str]:
+    """What is read as it is, but may be a slip."""
+    peak = float(max(-levels.low.min(), levels.high.max()))
+    offset = float(np.abs(levels.mean).max())
+    if peak == 0:
+        yield "digital silence"
+    elif peak < FAINT:
+        yield f"peaks at {20 * np.log10(peak):.0f} dB only"
+    elif peak > OVER:
+        yield f"peaks at {peak:.3g} times full scale"
+    elif levels.clipped > MAX_CLIPPED_SHARE:
+        yield f"clipped: {levels.clipped:.1%} of the samples are at full scale"
+    if MAX_OFFSET < offset <= 1:
+        yield f"a constant offset of {offset:.2f}"

@@ -1,6 +1,7 @@
 """The data directory that prep writes: tables, what is known of the corpus, the hash of every audio file."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,9 +9,9 @@ from typing import Any
 
 from asctool.errors import IntegrityError
 from asctool.storage import atomic, manifest
-from asctool.storage.dataset import Clip, Tables, decode_tables, encode_tables
+from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import read_verified, write_files
+from asctool.storage.store import read_tables
 
 DESCRIPTION = "dataset.json"
 
@@ -21,6 +22,9 @@ class DataDirectory:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        atomic.hold(self.path, self)
+
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What made it."""
@@ -29,7 +33,7 @@ class DataDirectory:
     @cached_property
     def tables(self) -> Tables:
         """Clips, folds and classes."""
-        return decode_tables({name: self._file(name) for name in ("clips.csv", "folds.csv", "classes.txt")})
+        return read_tables(self._file, self.path)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -58,16 +62,20 @@ class DataDirectory:
         return manifest.content_hash(json.dumps(rows))
 
     def _file(self, name: str) -> bytes:
-        return read_verified(self.path / name, self.manifest["files"][name])
+        return manifest.read_file(self.path, name, self.manifest["files"][name])
 
 
-def write(path: Path, recipe: Recipe, tables: Tables, description: dict[str, Any]) -> None:
-    """Write the tables and the description, the manifest last; under ``atomic.writer_lock``."""
-    files = {
-        **encode_tables(tables),
-        DESCRIPTION: (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode(),
-    }
-    manifest.write(path, manifest.describe(recipe, rows=len(tables.clips), files=write_files(path, files)))
+def write(
+    path: Path,
+    recipe: Recipe,
+    tables: Tables,
+    description: dict[str, Any],
+    files: Mapping[str, bytes] | None = None,
+) -> None:
+    """Write the tables, the description and further files, the manifest last; under ``atomic.writer_lock``."""
+    described = (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode()
+    files = {**encode_tables(tables), DESCRIPTION: described, **(files or {})}
+    manifest.commit(path, manifest.describe(recipe, rows=len(tables.clips)), files)
 
 
 def check_audio(data: DataDirectory, clip: Clip) -> Path:

@@ -1,23 +1,36 @@
-"""What every artifact of asctool says of itself: ``manifest.json``, written last, and the fingerprint it stands for."""
+"""What every artifact of asctool says of itself: ``manifest.json``, and the fingerprint it stands for.
 
+Putting the manifest in place, one rename, is what makes an artifact or replaces one by another (:func:`commit`):
+until then the small files of the new one lie beside those of the old under the names of their content, and are
+brought under their plain names afterwards. A reader looks under both, so that it sees the old or the new whole.
+"""
+
+import contextlib
 import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asctool import __version__
-from asctool.errors import DataError, IntegrityError, UsageError
+from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
 from asctool.storage import atomic
 from asctool.storage.settings import differences
 
 FORMAT = "asctool/1"
 NAME = "manifest.json"
+CONTENT_NAME = ".content-"  # then 16 digits of the sha256, a hyphen, the plain name
+_SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')  # of all that stands before it
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_TYPES = {"kind": str, "stage": str, "stage_version": int, "fingerprint": str, "config": dict, "inputs": dict}
+_verified: set[tuple[object, ...]] = set()
 
 
 @dataclass(frozen=True)
@@ -82,9 +95,70 @@ def relative(path: Path, output: Path) -> str:
     return os.path.relpath(path.resolve(), output.resolve().parent)
 
 
+def commit(directory: Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Replace an artifact by another (nothing by one) in one rename, its shards being in place; under a writer's lock.
+
+    ``files`` are written beside the shards, and the manifest gets their hashes.
+    """
+    hashes = {name: atomic.sha256(data) for name, data in files.items()}
+    replaced = _files_of(directory) - set(files)
+    for name, data in files.items():
+        atomic.write_bytes(content_path(directory, name, hashes[name]), data)
+    made_by = {"made_by": manifest["made_by"]}  # comes last
+    write(directory, {**{key: v for key, v in manifest.items() if key not in made_by}, "files": hashes, **made_by})
+    settle(directory, replaced)
+
+
+def settle(directory: Path, replaced: Collection[str] = ()) -> None:
+    """Bring the files of a manifest under their plain names; remove what it does not name and nobody reads.
+
+    What is old goes first: files that wait for their names are the sign that this was not finished.
+    """
+    manifest = read(directory)
+    files = {name: content_path(directory, name, sha256) for name, sha256 in manifest["files"].items()}
+    named = {entry["file"] for entry in manifest.get("shards", [])} | {path.name for path in files.values()}
+    with atomic.without_readers(directory) as alone:
+        old = [*directory.glob(f"{CONTENT_NAME}*"), *directory.glob("shard-*.h5")]
+        for path in old if alone else []:
+            if path.name not in named:
+                path.unlink(missing_ok=True)
+        for name in replaced:
+            _keep(directory / name, alone)
+            (directory / name).unlink(missing_ok=True)
+        for name, path in files.items():
+            atomic.fault("before-settle")
+            if path.exists():
+                _keep(directory / name, alone)
+                path.replace(directory / name)
+        atomic.sync_directory(directory)
+    atomic.fault("after-settle")
+
+
+def _keep(path: Path, alone: bool) -> None:
+    """Keep the content of a file that is about to go at hand for those who read it."""
+    if not alone and path.is_file():
+        with contextlib.suppress(FileExistsError):
+            os.link(path, content_path(path.parent, path.name, atomic.sha256_file(path)))
+
+
+def content_path(directory: Path, name: str, sha256: str) -> Path:
+    """Where a file lies while another of its name has its plain name."""
+    return directory / f"{CONTENT_NAME}{sha256[:16]}-{name}"
+
+
+def _files_of(directory: Path) -> set[str]:
+    """The files of the artifact that is there, if one is."""
+    try:
+        return set(read(directory)["files"])
+    except IntegrityError:  # none, or a damaged one
+        return set()
+
+
 def write(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of an artifact whose other files are all in place."""
-    atomic.write_bytes(directory / NAME, (json.dumps(manifest, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write the manifest of an artifact whose other files are all in place, with a hash of itself as last entry."""
+    body = json.dumps(manifest, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
+    seal = b',\n "sha256": "' + atomic.sha256(body).encode() + b'"\n}\n'
+    atomic.write_bytes(directory / NAME, body + seal, "manifest")
 
 
 def read(directory: Path, *kinds: str) -> dict[str, Any]:
@@ -94,16 +168,81 @@ def read(directory: Path, *kinds: str) -> dict[str, Any]:
         raise DataError(f"{directory}: there is no such {' or '.join(kinds) or 'artifact'}")
     if not path.is_file():
         raise IntegrityError(f"{directory}: {_incomplete(directory)}")
-    try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
-        kind = manifest["kind"]
-        if manifest["format"] != FORMAT:
-            raise IntegrityError(f"{path}: has format {manifest['format']!r}; this asctool reads {FORMAT!r}")
-    except (ValueError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{path}: is damaged ({error}); make it again with --force") from error
+    manifest = _decode(path, atomic.read_bytes(path))
+    kind = manifest["kind"]
     if kinds and kind not in kinds:
         raise DataError(f"{directory}: is a store of kind {kind!r}, where {' or '.join(map(repr, kinds))} is needed")
     return manifest
+
+
+def _decode(path: Path, data: bytes) -> dict[str, Any]:
+    seal = _SEAL.search(data)
+    body = data[: seal.start()] if seal else data
+    try:
+        manifest: dict[str, Any] = json.loads(body + b"\n}" if seal else body)
+        # Manifests had no seal at first. They ended with what made them, which no damage to a seal can bring about.
+        if (atomic.sha256(body) != seal[1].decode()) if seal else list(manifest)[-1] != "made_by":
+            raise ValueError("its hash differs")
+        if manifest["format"] != FORMAT:
+            raise IntegrityError(f"{path}: has format {manifest['format']!r}; this asctool reads {FORMAT!r}")
+        _check(manifest)
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
+        raise IntegrityError(f"{path}: is damaged ({error}); make it again with --force") from error
+    return manifest
+
+
+def _check(manifest: Mapping[str, Any]) -> None:
+    """ValueError and its like unless entries that others rely on are of their types, and names lead nowhere else."""
+    for name, kind in _TYPES.items():
+        if not isinstance(manifest[name], kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    shards = manifest.get("shards", [])
+    for entry in shards:
+        if not (isinstance(entry["rows"], int) and entry["rows"] >= 0):
+            raise ValueError(f"a shard of {entry['rows']!r} rows")
+    for name, sha256 in [*manifest["files"].items(), *((entry["file"], entry["sha256"]) for entry in shards)]:
+        if Path(name).name != name or name in ("", "..", NAME) or "\0" in name or not _SHA256.fullmatch(sha256):
+            raise ValueError(f"a file {name!r}")
+
+
+def read_file(directory: Path, name: str, sha256: str, verify: bool = True) -> bytes:
+    """The bytes of a file or shard that a manifest names; IntegrityError when it is missing or was changed.
+
+    EnvironmentFailure where the artifact was made anew since the manifest was read.
+    """
+    path, other = directory / name, content_path(directory, name, sha256)
+    found = False
+    for place in (other, path, other):  # a writer may be moving it from one to the other
+        try:
+            data = atomic.read_bytes(place)
+        except FileNotFoundError:
+            continue
+        found = True
+        if not verify or _is(place, data, sha256):
+            return data
+    if _was_remade(directory, name, sha256):
+        raise EnvironmentFailure(f"{directory}: was made anew while it was read; run this again")
+    reason = "is not what was written (its hash differs)" if found else "is missing"
+    raise IntegrityError(f"{path}: {reason}; make it again with --force")
+
+
+def _is(path: Path, data: bytes, sha256: str) -> bool:
+    """Whether these are the bytes of that hash; computed once a process for a file that stays as it is."""
+    with contextlib.suppress(FileNotFoundError):  # moved since it was read
+        status = path.stat()
+        key = (str(path), sha256, status.st_ino, status.st_mtime_ns, status.st_size)
+        if key not in _verified and atomic.sha256(data) == sha256:
+            _verified.add(key)
+        return key in _verified
+    return atomic.sha256(data) == sha256
+
+
+def _was_remade(directory: Path, name: str, sha256: str) -> bool:
+    """Whether the manifest that is there now knows nothing of this file."""
+    with contextlib.suppress(OSError):
+        data = atomic.read_bytes(directory / NAME)
+        return name.encode() not in data or sha256.encode() not in data
+    return False
 
 
 def settled(directory: Path, recipe: Recipe, force: bool) -> bool:
@@ -119,6 +258,7 @@ def settled(directory: Path, recipe: Recipe, force: bool) -> bool:
         return False
     old = read(directory)
     if old["fingerprint"] == recipe.fingerprint:
+        _settle_what_was_left(directory)
         return True
     changes = "; ".join(differences(recipe_of(old).flat(), recipe.flat())) or "another configuration"
     raise UsageError(f"{directory}: was made with other options ({changes}); give another output or --force")
@@ -128,9 +268,26 @@ def _is_ours(directory: Path) -> bool:
     return any(directory.glob("shard-*")) or any(directory.glob("checkpoint-*")) or (directory / atomic.LOCK).exists()
 
 
+def rebuild_tag(directory: Path, recipe: Recipe) -> str:
+    """What the shards and checkpoints of a forced rebuild have in their names, in the place of the fingerprint.
+
+    It stands for the recipe and for what is to be replaced: the same command goes on where it was stopped, the next
+    one makes everything anew, and neither touches a file of the artifact that is still there.
+    """
+    replaced = atomic.read_bytes(directory / NAME) if (directory / NAME).is_file() else b""
+    return content_hash("rebuild", recipe.fingerprint, replaced)
+
+
+def _settle_what_was_left(directory: Path) -> None:
+    """Finish what a writer that was killed after its manifest, or met a reader, had left to do."""
+    if any(directory.glob(f"{CONTENT_NAME}*")):
+        with contextlib.suppress(EnvironmentFailure), atomic.writer_lock(directory):
+            settle(directory)
+
+
 def _incomplete(directory: Path) -> str:
-    shards = sorted(directory.glob("shard-*-of-*.h5"))
+    shards = Counter(tuple(path.stem.split("-")[3:5]) for path in directory.glob("shard-*-of-*-*.h5"))
     if shards:
-        total = int(shards[0].stem.split("-")[3])
-        return f"incomplete: {len(shards)} of {total} shards; run the stage that writes it again"
+        (total, _), n_shards = shards.most_common(1)[0]
+        return f"incomplete: {n_shards} of {int(total)} shards; run the stage that writes it again"
     return f"is no complete artifact of asctool (it has no {NAME}); run the stage that writes it again"

@@ -1,10 +1,10 @@
 """A run: the folder in which a network is trained. Checkpoints carry their own hash in their names."""
 
 import csv
-import hashlib
 import io
 import logging
 import re
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 from asctool.errors import IntegrityError
 from asctool.storage import atomic, manifest
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import read_verified
 
 log = logging.getLogger("asctool")
 
 MODEL = "model.pt"
 HISTORY = "history.csv"
 KEPT = 2  # checkpoints
+HASH_DIGITS = 16  # of a checkpoint's sha256 in its name
 _NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{12})-([0-9a-f]{16})\.pt")
 
 
@@ -28,47 +28,50 @@ class RunWriter:
     def __init__(self, directory: Path, recipe: Recipe) -> None:
         self.directory = directory
         self.recipe = recipe
+        self.tag = recipe.fingerprint
+
+    def discard(self) -> None:
+        """Go on from no checkpoint of before; only from those of the same forced rebuild."""
+        self.tag = manifest.rebuild_tag(self.directory, self.recipe)
 
     def checkpoint(self, epoch: int, data: bytes) -> None:
         """Write a checkpoint and drop all but the last two."""
-        sha256 = hashlib.sha256(data).hexdigest()
-        atomic.write_bytes(
-            self.directory / f"checkpoint-{epoch:06d}-{self.recipe.fingerprint[:12]}-{sha256[:16]}.pt", data
-        )
-        for _, path in self._checkpoints()[KEPT:]:
+        name = f"checkpoint-{epoch:06d}-{self.tag[:12]}-{atomic.sha256(data)[:HASH_DIGITS]}.pt"
+        atomic.write_bytes(self.directory / name, data, "checkpoint")
+        for path in self._checkpoints()[KEPT:]:
             path.unlink(missing_ok=True)
+
+    def show_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """``history.csv`` of a training under way; not over that of a finished run, which is still being read."""
+        if not (self.directory / manifest.NAME).is_file():
+            atomic.write_bytes(self.directory / HISTORY, encode_history(rows))
 
     def last_checkpoint(self) -> bytes | None:
-        """The newest whole checkpoint of this recipe; a damaged one is passed over with a warning."""
-        for _, path in self._checkpoints():
-            data = path.read_bytes()
-            if hashlib.sha256(data).hexdigest().startswith(path.stem.rpartition("-")[2]):
-                return data
-            log.warning("%s: is damaged; going on from the checkpoint before it", path)
+        """The newest whole checkpoint of this recipe; a damaged one is removed with a warning."""
+        for path in self._checkpoints():
+            if path.is_file():
+                data = atomic.read_bytes(path)
+                if atomic.sha256(data)[:HASH_DIGITS] == path.stem.rpartition("-")[2]:
+                    check_archive(path, data)
+                    return data
+            log.warning("%s: is damaged; going on from the checkpoint before it, or from the beginning", path)
+            path.unlink()
         return None
-
-    def discard(self) -> None:
-        """Forget all checkpoints of this recipe."""
-        for _, path in self._checkpoints():
-            path.unlink(missing_ok=True)
 
     def finish(self, model: bytes, files: Mapping[str, bytes], **more: Any) -> None:
         """Write the selected weights and all else, the manifest last; drop checkpoints of other recipes."""
-        hashes = {
-            name: atomic.write_bytes(self.directory / name, data) for name, data in {**files, MODEL: model}.items()
-        }
-        manifest.write(self.directory, manifest.describe(self.recipe, files=hashes, **more))
+        manifest.commit(self.directory, manifest.describe(self.recipe, **more), {**files, MODEL: model})
         for path in self.directory.glob("checkpoint-*.pt"):
-            if self.recipe.fingerprint[:12] not in path.name:
+            if f"-{self.tag[:12]}-" not in path.name:
                 path.unlink()
 
-    def _checkpoints(self) -> list[tuple[int, Path]]:
+    def _checkpoints(self) -> list[Path]:
         """Checkpoints of this recipe, newest first."""
         found = []
         for path in self.directory.glob("checkpoint-*.pt"):
             match = _NAME.fullmatch(path.name)
-            if match and match[2] == self.recipe.fingerprint[:12]:
-                found.append((int(match[1]), path))
+            if match and match[2] == self.tag[:12]:
+                found.append(path)
         return sorted(found, reverse=True)
 
 
@@ -77,6 +80,7 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
+        atomic.hold(self.directory, self)
         self.manifest = manifest.read(self.directory, "run")
 
     @property
@@ -91,13 +95,27 @@ class Run:
 
     def model(self) -> bytes:
         """The file of the selected weights."""
-        return self.read_file(MODEL)
+        data = self.read_file(MODEL)
+        check_archive(self.directory / MODEL, data)
+        return data
 
     def read_file(self, name: str) -> bytes:
         """A file of the run, checked against the manifest."""
         if name not in self.manifest["files"]:
             raise IntegrityError(f"{self.directory}: has no {name}")
-        return read_verified(self.directory / name, self.manifest["files"][name])
+        return manifest.read_file(self.directory, name, self.manifest["files"][name])
+
+
+def check_archive(path: Path, data: bytes) -> None:
+    """IntegrityError for a file of weights that unpacks to more than it is: torch writes its archives uncompressed."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            entries = archive.infolist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+        raise IntegrityError(f"{path}: is no file of weights ({error})") from error
+    packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+    if packed or sum(entry.file_size for entry in entries) > len(data):
+        raise IntegrityError(f"{path}: unpacks to more than its {len(data)} bytes; asctool writes no such file")
 
 
 def encode_history(rows: Sequence[Mapping[str, Any]]) -> bytes:

@@ -5,9 +5,10 @@ have unequal lengths ``array`` holds them end to end along its first axis, and `
 Rows of trained things also have ``fold``, ``subset`` and ``system``; soft targets are a column ``target``.
 """
 
+import csv
 import hashlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,14 +17,15 @@ from typing import Any
 import numpy as np
 
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.storage import atomic, manifest
+from asctool.storage import arrays, atomic, manifest
 from asctool.storage.dataset import Tables, decode_tables, encode_tables
 from asctool.storage.manifest import Recipe
 
 KINDS = ("waveform", "feature", "embedding", "tag", "attention", "posterior")
 SHARD_BYTES = 16 << 20  # small enough that a kill costs seconds, large enough that a million clips make few files
+HASH_DIGITS = 16  # of a shard's sha256 in its name
 Columns = dict[str, np.ndarray]
-_verified: set[tuple[str, str]] = set()
+log = logging.getLogger("asctool")
 
 
 def plan_shards(clip_bytes: Sequence[int], shard_bytes: int = SHARD_BYTES) -> list[tuple[int, int]]:
@@ -42,56 +44,64 @@ class ShardWriter:
     """Writes whole shards of one store; small, so that it travels to other processes and machines."""
 
     directory: Path
-    fingerprint: str
+    tag: str  # the fingerprint of the recipe, or what stands for a forced rebuild
     n_shards: int
 
-    def path(self, index: int) -> Path:
-        """Number, total and fingerprint in the name: a shard of an older store is never taken for a new one."""
-        return self.directory / f"shard-{index:05d}-of-{self.n_shards:05d}-{self.fingerprint[:12]}.h5"
+    def find(self, index: int) -> Path | None:
+        """A shard that is there, whole; a damaged one is removed with a warning.
+
+        Number, total, tag and content in the name: a shard of another store, or one that was changed since it was
+        written, is never taken for it.
+        """
+        for path in sorted(self.directory.glob(f"{self._stem(index)}-*.h5")):
+            if path.is_file() and atomic.sha256_file(path)[:HASH_DIGITS] == path.stem.rpartition("-")[2]:
+                return path
+            log.warning("%s: is damaged; it is made again", path)
+            path.unlink()
+        return None
 
     def missing(self) -> list[int]:
         """Shards that are yet to be written."""
-        return [index for index in range(self.n_shards) if not self.path(index).is_file()]
+        return [index for index in range(self.n_shards) if not self.find(index)]
 
     def write(self, index: int, columns: Columns) -> None:
         """Write one shard; ``clip_id`` may be a list of str, all columns but a ragged ``array`` have a row each."""
-        atomic.write_bytes(self.path(index), encode_shard(columns))
+        data = encode_shard(columns)
+        name = f"{self._stem(index)}-{atomic.sha256(data)[:HASH_DIGITS]}.h5"
+        atomic.write_bytes(self.directory / name, data, "shard")
+
+    def _stem(self, index: int) -> str:
+        return f"shard-{index:05d}-of-{self.n_shards:05d}-{self.tag[:12]}"
 
 
 class StoreWriter:
-    """One store being written: what is missing of it, and the manifest at the end. Use under ``atomic.writer_lock``."""
+    """One store being written: what is missing of it, and the manifest at the end. Use under ``atomic.writer_lock``.
 
-    def __init__(self, directory: Path, recipe: Recipe, n_shards: int) -> None:
+    ``force`` makes every shard anew, but for those that the same call had written when it was stopped.
+    """
+
+    def __init__(self, directory: Path, recipe: Recipe, n_shards: int, force: bool = False) -> None:
         self.directory = directory
         self.recipe = recipe
-        self.shards = ShardWriter(directory, recipe.fingerprint, n_shards)
+        tag = manifest.rebuild_tag(directory, recipe) if force else recipe.fingerprint
+        self.shards = ShardWriter(directory, tag, n_shards)
 
     def finish(self, tables: Tables, files: Mapping[str, bytes] | None = None, **more: Any) -> None:
         """Write tables and further files, then the manifest; remove the shards of an older store."""
-        paths = [self.shards.path(index) for index in range(self.shards.n_shards)]
         entries, hashes = [], hashlib.sha256()
-        for path in paths:
+        for index in range(self.shards.n_shards):
+            path = self.shards.find(index)
+            if path is None:
+                raise IntegrityError(f"{self.directory}: shard {index + 1} is gone since it was written; run it again")
             data = path.read_bytes()
             columns = decode_shard(data, names=("clip_id", "row_hash"))
             ids = list(dict.fromkeys(columns["clip_id"].tolist()))
             hashes.update(columns["row_hash"].tobytes())
-            sha256 = hashlib.sha256(data).hexdigest()
             ends = {"first_clip": ids[0], "last_clip": ids[-1]} if ids else {}
-            entries.append({"file": path.name, "sha256": sha256, "rows": len(columns["clip_id"]), **ends})
-        body = {
-            "rows": sum(entry["rows"] for entry in entries),
-            "content": hashes.hexdigest(),
-            "shards": entries,
-            "files": write_files(self.directory, {**encode_tables(tables), **(files or {})}),
-        }
-        manifest.write(self.directory, manifest.describe(self.recipe, **body, **more))
-        for old in set(self.directory.glob("shard-*.h5")) - set(paths):
-            old.unlink()
-
-
-def write_files(directory: Path, files: Mapping[str, bytes]) -> dict[str, str]:
-    """Write small files whole; their sha256 by name."""
-    return {name: atomic.write_bytes(directory / name, data) for name, data in files.items()}
+            entries.append({"file": path.name, "sha256": atomic.sha256(data), "rows": len(columns["clip_id"]), **ends})
+        body = {"rows": sum(entry["rows"] for entry in entries), "content": hashes.hexdigest(), "shards": entries}
+        files = {**encode_tables(tables), **(files or {})}
+        manifest.commit(self.directory, manifest.describe(self.recipe, **body, **more), files)
 
 
 def write_rows(
@@ -117,28 +127,19 @@ def write_rows(
 
 def encode_shard(columns: Columns) -> bytes:
     """A shard as the bytes of an HDF5 file, built in memory: a full disk never meets HDF5 itself."""
-    import h5py
-
     columns = dict(columns)
     columns["clip_id"] = _to_bytes(columns["clip_id"])
     for name in ("subset", "system"):
         if name in columns:
             columns[name] = _to_bytes(columns[name])
     columns["row_hash"] = _row_hashes(columns)
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name in sorted(columns):
-            file.create_dataset(name, data=columns[name], track_times=False)
-    return buffer.getvalue()
+    return arrays.encode(columns)
 
 
 def decode_shard(data: bytes, names: Sequence[str] | None = None) -> Columns:
     """The columns of a shard (all, or those named that it has); texts come as str."""
-    import h5py
-
-    with h5py.File(io.BytesIO(data), "r") as file:
-        out = {name: file[name][...] for name in (names or list(file)) if name in file}
-    return {name: np.char.decode(v, "utf-8") if v.dtype.kind == "S" else v for name, v in out.items()}
+    columns = arrays.decode(data, names)
+    return {name: np.char.decode(v, "utf-8") if v.dtype.kind == "S" else v for name, v in columns.items()}
 
 
 class Store:
@@ -146,6 +147,7 @@ class Store:
 
     def __init__(self, directory: Path, *kinds: str, verify: bool = True) -> None:
         self.directory = Path(directory)
+        atomic.hold(self.directory, self)
         self.manifest = manifest.read(self.directory, *(kinds or KINDS))
         self.verify = verify
 
@@ -172,13 +174,13 @@ class Store:
     @cached_property
     def tables(self) -> Tables:
         """Clips, folds and classes."""
-        return decode_tables({name: self.read_file(name) for name in ("clips.csv", "folds.csv", "classes.txt")})
+        return read_tables(self.read_file, self.directory)
 
     def read_file(self, name: str) -> bytes:
         """A file beside the shards, checked against the manifest."""
         if name not in self.manifest["files"]:
             raise DataError(f"{self.directory}: has no {name}")
-        return read_verified(self.directory / name, self.manifest["files"][name], self.verify)
+        return manifest.read_file(self.directory, name, self.manifest["files"][name], self.verify)
 
     def shards(self, names: Sequence[str] | None = None) -> Iterator[Columns]:
         """The columns of one shard after the other, at the memory of one."""
@@ -188,7 +190,10 @@ class Store:
     def columns(self, *names: str) -> Columns:
         """Whole columns (all rows), joined over the shards; not for a ragged ``array``."""
         parts = list(self.shards(names))
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        try:
+            return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+        except (KeyError, ValueError) as error:
+            raise IntegrityError(f"{self.directory}: its shards do not belong together; make it again") from error
 
     def clip(self, clip_id: str) -> np.ndarray:
         """The array of a clip in a ragged store, (length, ...)."""
@@ -215,28 +220,23 @@ class Store:
         return out
 
     def _shard(self, entry: Mapping[str, Any], names: Sequence[str] | None) -> Columns:
-        data = read_verified(self.directory / entry["file"], entry["sha256"], self.verify)
-        columns = decode_shard(data, names)
+        data = manifest.read_file(self.directory, entry["file"], entry["sha256"], self.verify)
+        try:
+            columns = decode_shard(data, names)
+        except IntegrityError as error:
+            raise IntegrityError(f"{self.directory / entry['file']}: {error}") from error
         rows = next((len(v) for name, v in columns.items() if name != "array"), entry["rows"])
         if rows != entry["rows"]:
             raise IntegrityError(f"{self.directory / entry['file']}: {rows} rows where {entry['rows']} are promised")
         return columns
 
 
-def read_verified(path: Path, sha256: str, verify: bool = True) -> bytes:
-    """The bytes of a file whose hash is known; IntegrityError when it is missing or was changed."""
+def read_tables(read: Callable[[str], bytes], directory: Path) -> Tables:
+    """The three tables of an artifact; IntegrityError where they are not what asctool writes."""
     try:
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise IntegrityError(f"{path}: is missing; make it again with --force") from error
-    except OSError as error:
-        raise atomic.environment_failure(error, path) from error
-    key = (str(path), sha256)
-    if verify and key not in _verified:
-        if hashlib.sha256(data).hexdigest() != sha256:
-            raise IntegrityError(f"{path}: is not what was written (its hash differs); make it again with --force")
-        _verified.add(key)
-    return data
+        return decode_tables({name: read(name) for name in ("clips.csv", "folds.csv", "classes.txt")})
+    except (ValueError, IndexError, csv.Error) as error:  # of unpacking, numbers, UTF-8
+        raise IntegrityError(f"{directory}: its tables cannot be read ({error}); make it again with --force") from error
 
 
 def check_output(output: Path, *inputs: Path) -> None:
