@@ -75,19 +75,21 @@ if due 4 || due 5 || due 6 || due 7; then
   side_by_side "$jobs" "$out/logs" one_system "${systems[@]}"
 fi
 if due 8; then
-  mkdir -p "$out/clips"
+  mkdir -p "$out/clips" "$out/fused"
   for back_end in posterior svm; do
+    both=()
     for feature in logmel gammatone; do
       inputs=()
       for fold in $fold_list; do inputs+=("$out/fold$fold/$feature-$back_end"); done
       run fuse "${inputs[@]}" "$out/clips/$feature-$back_end"
+      both+=("${inputs[@]}")
     done
-    run fuse "$out/clips/logmel-$back_end" "$out/clips/gammatone-$back_end" "$out/clips/fused-$back_end" \
-      --system "att_crnn fused ${back_end/posterior/softmax}"
+    run fuse "${both[@]}" "$out/fused/$back_end" --level segment --system "att_crnn fused ${back_end/posterior/softmax}"
+    run fuse "$out/fused/$back_end" "$out/clips/fused-$back_end"
   done
 fi
 if due 9; then
   segments=()
   for fold in $fold_list; do segments+=("$out/fold$fold"/{logmel,gammatone}-{posterior,svm}); done
-  run score "${segments[@]}" "$out/clips"/{logmel,gammatone,fused}-{posterior,svm} --out "$out/scores" --force
+  run score "${segments[@]}" "$out/fused"/{posterior,svm} "$out/clips"/{logmel,gammatone,fused}-{posterior,svm} --out "$out/scores" --force
 fi
