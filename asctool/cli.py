@@ -269,7 +269,7 @@ def score(
 
     scores = stage.score(posteriors)
     if out:
-        stage.write(scores, out, force)
+        _report(stage.write(scores, out, force), out)
     if json_:
         console.write_json(stage.as_dict(scores))
         return

@@ -1,4 +1,4 @@
-"""The long version: ``python -m tests.soak [kills | instants | recipe | training | disk] [--seed N] [--times N]``.
+"""The long version: ``python -m tests.soak [kills | instants | recipe | training | disk] [--times N] [--stage S]``.
 
 kills     every stage, new and replacing, killed at every named point it passes
 instants  every stage, new and replacing, killed at 30 random instants
@@ -25,13 +25,14 @@ from soak import chain as chains
 from soak.chain import STAGES, Chain
 
 WHENS = ("before", "half", "written", "after")
+chosen = list(STAGES)
 PLACES = [f"{when}-{what}" for what in ("shard", "file", "checkpoint", "manifest") for when in WHENS]
 
 
 def kills(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
     """Every named point, the first, second, ... time it is passed."""
     done = 0
-    for stage in STAGES:
+    for stage in chosen:
         for replacing in (False, True):
             for place in [*PLACES, "before-settle", "after-settle"]:
                 number = 1
@@ -45,7 +46,7 @@ def kills(chain: Chain, folder: Path, generator: random.Random, times: int) -> s
 def instants(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
     """Random instants within the time that the stage takes."""
     killed = done = 0
-    for stage in STAGES:
+    for stage in chosen:
         for replacing in (False, True):
             chains.make_anew(None, folder / stage.output)
             seconds = chain.make(stage, folder / stage.output).seconds
@@ -149,12 +150,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("which", nargs="*", metavar="soak", help=f"{', '.join(SOAKS)} [default: all]")
     parser.add_argument("--seed", type=int, default=0, help="of the instants")
+    parser.add_argument("--stage", choices=[stage.name for stage in STAGES], nargs="*", help="of kills and instants")
     parser.add_argument("--times", type=int, default=0, help="how often, where a soak is a number of times")
     given = parser.parse_args()
     unknown = set(given.which) - set(SOAKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(SOAKS)})")
     chain = chains.build()
+    chosen[:] = [stage for stage in STAGES if stage.name in (given.stage or [stage.name])]
     for name in given.which or SOAKS:
         with tempfile.TemporaryDirectory(prefix="asctool-soak-") as folder:
             began = time.monotonic()
