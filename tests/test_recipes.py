@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,35 @@ def test_a_failing_stage_stops_the_recipe_with_its_status(name: str, stage: str,
     assert status == 3, err
     later = STAGES[name][STAGES[name].index(stage) + 1 :]
     assert not {call.split()[0] for call in calls} & set(later)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_recipe_leaves_no_training_behind(number: int, tmp_path: Path) -> None:
+    stub = tmp_path / "stub"
+    stub.write_text(f'#!/usr/bin/env bash\nif [ "$1" = train ]; then echo $$ >> {tmp_path}/pids; exec sleep 60; fi\n')
+    stub.chmod(0o755)
+    command = ["bash", RECIPES / "esc10" / "run.sh", "--corpus", "somewhere", "--out", tmp_path / "out", "--jobs", "2"]
+    process = subprocess.Popen(command, env=os.environ | {"ASCTOOL": str(stub)}, stderr=subprocess.DEVNULL)
+    pids = tmp_path / "pids"
+    for _ in range(200):
+        if pids.exists() and len(pids.read_text().split()) == 2:
+            break
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(20) == 128 + number
+    for pid in pids.read_text().split():
+        deadline = time.monotonic() + 5
+        while lives(pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not lives(pid)
+
+
+def lives(pid: str) -> bool:
+    """Whether a process runs; one that has ended and waits to be asked after does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_one_stage_alone(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ side_by_side() {
     [ "$(worst_status "$logs")" -eq 0 ] || break
     echo "started $item, see $logs/$item.log" >&2
     [ "$limit" -eq 1 ] || export OMP_NUM_THREADS=1
+    set -m # each in a process group of its own, so that all of it can be ended
     one_of_many "$logs/$item" "$function" "$item" &
+    set +m
   done
   while [ "$(jobs -pr | wc -l)" -gt 0 ] && [ "$(worst_status "$logs")" -eq 0 ]; do wait -n || true; done
   end_all
@@ -53,11 +55,7 @@ worst_status() {
 }
 
 end_all() {
-  local pids
-  pids=$(jobs -pr)
-  # shellcheck disable=SC2086  # several process ids
-  [ -z "$pids" ] || pkill -TERM -P "$(echo $pids | tr ' ' ',')" 2>/dev/null || true
-  # shellcheck disable=SC2086
-  [ -z "$pids" ] || kill $pids 2>/dev/null || true
+  local pid
+  for pid in $(jobs -pr); do kill -TERM -- "-$pid" 2>/dev/null || true; done
   wait || true
 }
