@@ -40,12 +40,13 @@ def trainer(data: Examples, **changes: object) -> Trainer:
     return Trainer(network, data, normalization_of(data.features), settings(**changes), CPU)
 
 
-def test_it_learns_what_is_there_to_learn() -> None:
+@pytest.mark.parametrize(("mix", "n_epochs"), [("none", 25), ("between_class", 60)])
+def test_it_learns_what_is_there_to_learn(mix: str, n_epochs: int) -> None:
     data = examples()
-    run = trainer(data, mix="between_class", epochs=25)
-    losses = [run.run_epoch().loss for _ in range(25)]
+    run = trainer(data, mix=mix, epochs=n_epochs)
+    losses = [run.run_epoch().loss for _ in range(n_epochs)]
     posteriors = inference.compute(run.network, data.features, normalization_of(data.features), "posterior", CPU)
-    assert losses[-1] < 0.6 * losses[0]  # mixed rows under dropout keep a loss of their own
+    assert losses[-1] < 0.5 * losses[0]
     assert (posteriors.argmax(1) == data.classes).mean() == 1
 
 
