@@ -1,4 +1,4 @@
-"""A figure of one clip: waveforms (sample,) and features (band, frame) below each other, over seconds and Hz.
+"""A figure of one clip: waveforms (sample,), features (band, frame), attention (step,) below each other, over seconds.
 
 Frame t is centred at t hops from the beginning of its piece.
 """
@@ -44,7 +44,20 @@ class Bands:
     is_slope: bool = False
 
 
-def draw(title: str, panels: Sequence[Wave | Bands]) -> "Figure":
+@dataclass(frozen=True)
+class Attention:
+    """Weights over the steps of each piece, which are equally long and fill it."""
+
+    title: str
+    pieces: np.ndarray  # (piece, step), each piece summing to one
+    starts: Sequence[float]  # seconds, of each piece
+    piece_seconds: float
+
+
+Panel = Wave | Bands | Attention
+
+
+def draw(title: str, panels: Sequence[Panel]) -> "Figure":
     """All panels over one axis of seconds; waveforms share their scale, so that levels can be compared."""
     from matplotlib.figure import Figure
 
@@ -62,6 +75,8 @@ def draw(title: str, panels: Sequence[Wave | Bands]) -> "Figure":
         axes.tick_params(labelbottom=row == len(panels) - 1)
         if isinstance(panel, Wave):
             _draw_wave(axes, panel, loudest)
+        elif isinstance(panel, Attention):
+            _draw_attention(axes, panel)
         else:
             _draw_bands(axes, figure.add_subplot(grid[row, 1]), panel)
     axes.set_xlabel("time (s)")
@@ -69,12 +84,14 @@ def draw(title: str, panels: Sequence[Wave | Bands]) -> "Figure":
     return figure
 
 
-def _span(panels: Sequence[Wave | Bands]) -> tuple[float, float]:
+def _span(panels: Sequence[Panel]) -> tuple[float, float]:
     """First and last second of all panels."""
     spans = []
     for panel in panels:
         if isinstance(panel, Wave):
             spans.append((panel.start, panel.start + len(panel.samples) / panel.sample_rate))
+        elif isinstance(panel, Attention):
+            spans.append((min(panel.starts), max(panel.starts) + panel.piece_seconds))
         else:
             length = panel.pieces.shape[-1] * panel.frame_seconds
             spans.append((min(panel.starts), max(panel.starts) + length))
@@ -90,6 +107,16 @@ def _draw_wave(axes: "Axes", wave: Wave, loudest: float) -> None:
     axes.fill_between(seconds, low, high, linewidth=0.6, color="C0", edgecolor="C0")
     limit = 1.05 * loudest or 1.0
     axes.set(ylabel="amplitude", ylim=(-limit, limit))
+
+
+def _draw_attention(axes: "Axes", attention: Attention) -> None:
+    """A line of steps for each piece; the dashed one is what equal weights would be."""
+    n_steps = attention.pieces.shape[1]
+    for index, (start, weights) in enumerate(zip(attention.starts, attention.pieces)):
+        edges = start + np.linspace(0, attention.piece_seconds, n_steps + 1)
+        axes.stairs(weights, edges, color=f"C{index % 2}", linewidth=1.4)  # neighbours overlap in time
+    axes.axhline(1 / n_steps, color="0.6", linestyle="--", linewidth=0.8)
+    axes.set(ylabel="weight", ylim=(0, 1.05 * float(attention.pieces.max())))
 
 
 def _draw_bands(axes: "Axes", bar: "Axes", bands: Bands) -> None:

@@ -80,7 +80,7 @@ class Network(nn.Module):
             channels, bands, frames = block.filters, bands // block.pool[0], frames // block.pool[1]
         if not bands or not frames:
             raise UsageError(
-                f"features of {shape.bands} bands x {shape.frames} frames are too few for acrnn: it pools 32 x 18 to one"
+                f"{shape.bands} bands x {shape.frames} frames are too few for acrnn: it pools 32 x 18 to one"
             )
         if self.place in PLACES:
             self.frame_attention = FrameAttention(BLOCKS[PLACES.index(self.place)].filters)
@@ -93,7 +93,7 @@ class Network(nn.Module):
         self.apply(_initialise)
 
     def convolved(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Output of the convolutions (row, 256, band, frame); attention among them (row, frame), if that is its place."""
+        """Maps (row, 256, band, frame), and the attention (row, frame) where its place is among the convolutions."""
         maps, weights = images, None
         for place, block, layers in zip(PLACES, BLOCKS, self.stages):
             maps = layers(maps)

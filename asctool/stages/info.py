@@ -76,8 +76,12 @@ def figure_of(artifact: Path, clip_id: str | None = None) -> "Figure":
         clip = _chosen(data.tables, clip_id, artifact)
         samples, rate = audio.read(check_audio(data, clip), clip.start, clip.duration)
         return _figure_of_samples(_title(clip), samples, rate)
+    if kind == "attention":
+        return _figure_of_attention(Store(artifact), clip_id)
     if kind not in ("waveform", "feature"):
-        raise UsageError(f"--plot: {artifact} is of kind {kind!r}; give an audio file, data, waveforms or features")
+        raise UsageError(
+            f"--plot: {artifact} is of kind {kind!r}; give an audio file, data, waveforms, features or attention"
+        )
     return _figure_of_store(Store(artifact), clip_id)
 
 
@@ -89,7 +93,7 @@ def _figure_of_samples(title: str, samples: np.ndarray, rate: int) -> "Figure":
 
     mono = audio.to_mono(samples)
     denoised = noise.subtract(mono, rate, noise.Config())
-    panels: list[_figure.Wave | _figure.Bands] = [
+    panels: list[_figure.Panel] = [
         _figure.Wave("waveform", mono[0], rate),
         _figure.Wave("denoised waveform (minimum statistics, spectral subtraction)", denoised[0], rate),
     ]
@@ -111,9 +115,44 @@ def _figure_of_store(store: Store, clip_id: str | None) -> "Figure":
     clip = store.tables.by_id[str(columns["clip_id"][0])]
     if store.kind == "waveform":
         return _figure.draw(_title(clip), list(_waves(store, columns)))
+    return _figure.draw(_count_of_segments(clip, columns), _spectra(store, columns))
+
+
+def _figure_of_attention(attention: Store, clip_id: str | None) -> "Figure":
+    """The weights of a clip's segments below the features that the network saw (figure 2 of Zhang 2019)."""
+    from asctool.features import _figure
+
+    features = _features_of(attention)
+    weights = _rows_of(attention, clip_id)
+    clip = attention.tables.by_id[str(weights["clip_id"][0])]
+    columns = _rows_of(features, clip.clip_id)
+    seconds = columns["array"].shape[-1] * features.manifest["frame_seconds"]
+    (system,) = attention.manifest["systems"]
+    title = f"attention of {system}, {weights['array'].shape[1]} steps a segment"
+    panel = _figure.Attention(title, weights["array"], weights["start"].tolist(), seconds)
+    return _figure.draw(_count_of_segments(clip, columns), [_spectra(features, columns)[0], panel])
+
+
+def _features_of(attention: Store) -> Store:
+    """The features from which attention was extracted; DataError when they are gone or were made anew."""
+    features = Store(attention.directory.parent / attention.manifest["paths"]["features"], "feature")
+    if features.content != attention.manifest["inputs"]["features"]:
+        raise DataError(f"{features.directory}: is not what {attention.directory} was extracted from; extract it again")
+    return features
+
+
+def _count_of_segments(clip: Clip, columns: Columns) -> str:
+    n_rows = len(columns["start"])
+    return f"{_title(clip)}, {n_rows} segment{'s' if n_rows > 1 else ''}"
+
+
+def _spectra(store: Store, columns: Columns) -> list["_figure.Panel"]:
+    """A panel for each channel of spectral features."""
+    from asctool.features import _figure
+
     names, band_hz = store.manifest["channels"], np.array(store.manifest["band_hz"])
     feature, hop = store.feature_config["type"], store.manifest["frame_seconds"]
-    panels = [
+    return [
         _figure.Bands(
             f"{feature}, {name}",
             columns["array"][:, channel],
@@ -124,8 +163,6 @@ def _figure_of_store(store: Store, clip_id: str | None) -> "Figure":
         )
         for channel, name in enumerate(names)
     ]
-    n_rows = len(columns["start"])
-    return _figure.draw(f"{_title(clip)}, {n_rows} segment{'s' if n_rows > 1 else ''}", panels)
 
 
 def _waves(store: Store, columns: Columns) -> Iterator["_figure.Wave"]:

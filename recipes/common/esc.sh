@@ -1,0 +1,233 @@
+# shellcheck shell=bash
+# Sourced by the recipes of ESC-10 and ESC-50, which set $corpus_name and $here: all that they have in common.
+# Systems are named network-feature[-attention][-augment], for instance acrnn-gammatone-l10-augment.
+
+# shellcheck disable=SC2034,SC2154  # begin.sh reads the options and sets fold_list and parallel
+corpus=""
+stage=1
+stop_stage=9
+folds=1-5
+system="$default_systems"
+features="logmel gammatone"
+denoised=true
+attention=l10
+augment=false
+schedule=cpu
+epochs=0
+valid=""
+monitor=""
+device=auto
+jobs=0
+out="$here/exp"
+seed=0
+
+. "$here/../common/begin.sh"
+
+# The clips whose attention is drawn, as in figure 2 of Zhang 2019: a dog barks, a baby cries, a clock ticks.
+pictured="1-100032-A-0 1-187207-A-20 1-21934-A-38"
+
+# features_of NETWORK prints the names of its feature stores.
+features_of() {
+  case "$1" in
+    att_crnn | cnn) echo "$features" ;;
+    acrnn) echo gammatone ;;
+    piczak_cnn) echo logmel ;;
+    *)
+      echo "$0: no system $1 here; there are acrnn, att_crnn, cnn, piczak_cnn" >&2
+      return 2
+      ;;
+  esac
+}
+
+preset_of() {
+  case "$1" in
+    acrnn) echo zhang2019 ;;
+    piczak_cnn) echo piczak2015 ;;
+    *) echo phan2019 ;;
+  esac
+}
+
+back_ends_of() {
+  case "$1" in
+    piczak_cnn) echo softmax ;; # an SVM has no place in its paper, and 5000 dimensions to go through
+    *) echo "softmax svm" ;;
+  esac
+}
+
+# store_of NETWORK FEATURE prints where these features lie.
+store_of() {
+  local preset
+  preset=$(preset_of "$1")
+  if [ "$preset" = phan2019 ]; then echo "$out/$2$varied"; else echo "$out/$2-$preset$varied"; fi
+}
+
+# variants_of NETWORK prints its systems.
+variants_of() {
+  local feature place
+  for feature in $(features_of "$1"); do
+    if [ "$1" = acrnn ]; then
+      for place in $attention; do echo "$1-$feature-$place$suffix"; done
+    else
+      echo "$1-$feature$suffix"
+    fi
+  done
+}
+
+for network in $system; do features_of "$network" > /dev/null; done
+
+data="$out/data" suffix="" varied=""
+[ "$augment" = false ] || data="$out/varied" suffix=-augment varied=-varied
+if due 1; then
+  if [ -z "$corpus" ]; then
+    echo "$0: give --corpus DIR, where $corpus_name lies" >&2
+    exit 2
+  fi
+  run prep "$corpus_name" "$corpus" "$out/data" "${parallel[@]}" ${valid:+--valid "$valid"}
+  if [ "$augment" = true ]; then
+    run augment "$out/data" "$data" --method time_stretch,pitch_shift --config zhang2019 --seed "$seed" "${parallel[@]}"
+  fi
+fi
+
+uses_denoised() { [ "$denoised" = true ] && [ "$(preset_of "$1")" = phan2019 ]; }
+
+if due 2; then
+  for network in $system; do
+    if uses_denoised "$network"; then
+      run denoise "$data" "$out/denoised$varied" "${parallel[@]}"
+      break
+    fi
+  done
+fi
+if due 3; then
+  for network in $system; do
+    channels=(--delta)
+    [ "$(preset_of "$network")" != phan2019 ] || channels=()
+    if uses_denoised "$network"; then channels=(--denoised "$out/denoised$varied"); fi
+    for feature in $(features_of "$network"); do
+      run featurize "$data" "$(store_of "$network" "$feature")" --type "$feature" --config "$(preset_of "$network")" \
+        "${channels[@]}" "${parallel[@]}"
+    done
+  done
+fi
+
+# device_of FOLD: several devices are taken in turn.
+device_of() {
+  local devices
+  read -ra devices <<< "$device"
+  echo "${devices[($1 - 1) % ${#devices[@]}]}"
+}
+
+# Train, extract and svm of one system in one fold, named as fold1/att_crnn-logmel.
+one_system() {
+  local fold name network feature place store options where
+  fold=${1%%/*} name=${1#*/}
+  fold=${fold#fold}
+  IFS=- read -r network feature place _ <<< "$name"
+  store=$(store_of "$network" "$feature") where=$(device_of "$fold")
+  local base="$out/fold$fold/$name"
+  mkdir -p "$out/fold$fold"
+  if due 4; then
+    options=(--config "$(preset_of "$network")")
+    [ "$schedule" = paper ] || options=(--config "$here/conf/$network.toml")
+    [ "$network" != acrnn ] || options+=(--set "attention=$place")
+    if [ "$(preset_of "$network")" = phan2019 ]; then
+      options+=(--mix between_class)
+    elif [ "$augment" = true ]; then
+      options+=(--mix mixup)
+    fi
+    [ "$epochs" -eq 0 ] || options+=(--epochs "$epochs")
+    run train "$store" "$base-run" --model "$network" --fold "$fold" "${options[@]}" --seed "$seed" \
+      --device "$where" ${monitor:+--monitor "$monitor"}
+  fi
+  if due 5; then
+    run extract "$base-run" "$store" "$base-softmax" --kind posterior --system "${name//-/ } softmax" --device "$where"
+    run extract "$base-run" "$store" "$base-embedding" --kind embedding --system "${name//-/ }" --device "$where"
+  fi
+  if due 6 && [[ "$(back_ends_of "$network")" = *svm* ]]; then
+    run svm "$base-embedding" "$base-svm" --seed "$seed"
+  fi
+}
+
+systems=()
+for fold in $fold_list; do
+  mkdir -p "$out/logs/fold$fold"
+  for network in $system; do
+    for name in $(variants_of "$network"); do systems+=("fold$fold/$name"); done
+  done
+done
+if due 4 || due 5 || due 6; then
+  side_by_side "$jobs" "$out/logs" one_system "${systems[@]}"
+fi
+
+# Segments to clips: the product as Phan 2019 has it, the mean as Zhang 2019 and Piczak 2015.
+# Made anew each time (--force): a second call may bring further folds.
+rule_of() { if [ "$(preset_of "$1")" = phan2019 ]; then echo product; else echo mean; fi; }
+
+# folds_of NAME prints that result in every fold.
+folds_of() {
+  local fold
+  for fold in $fold_list; do echo "$out/fold$fold/$1"; done
+}
+
+# fuse_all BACK_END: the product of all systems' clips, where there are several.
+fuse_all() {
+  local network name inputs=()
+  for network in $system; do
+    [[ "$(back_ends_of "$network")" = *$1* ]] || continue
+    for name in $(variants_of "$network"); do inputs+=("$out/clips/$name-$1"); done
+  done
+  [ ${#inputs[@]} -lt 2 ] || run fuse "${inputs[@]}" "$out/clips/all-$1" --system "all fused $1" --force
+}
+
+if due 7; then
+  mkdir -p "$out/clips" "$out/fused"
+  for network in $system; do
+    for back_end in $(back_ends_of "$network"); do
+      both=()
+      for name in $(variants_of "$network"); do
+        mapfile -t inputs < <(folds_of "$name-$back_end")
+        run fuse "${inputs[@]}" "$out/clips/$name-$back_end" --rule "$(rule_of "$network")" --force
+        both+=("${inputs[@]}")
+      done
+      if [ "$(preset_of "$network")" = phan2019 ]; then
+        fused="$network$suffix-$back_end"
+        run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$network fused${suffix/-/ } $back_end" --force
+        run fuse "$out/fused/$fused" "$out/clips/$fused" --force
+      fi
+    done
+  done
+  for back_end in softmax svm; do fuse_all "$back_end"; done
+fi
+
+# Everything that was fused so far, by this call or an earlier one, with the segments beside the clips.
+if due 8; then
+  results=()
+  for path in "$out"/clips/*; do
+    name=${path##*/}
+    results+=("$path")
+    for segments in "$out"/fold*/"$name" "$out/fused/$name"; do
+      [ ! -e "$segments" ] || results+=("$segments")
+    done
+  done
+  run score "${results[@]}" --out "$out/scores" --force
+  if [ -e "$out/scores/scores.json" ]; then
+    python "$common/beside_paper.py" "$out/scores/scores.json" "$here/conf/paper.toml"
+  fi
+fi
+
+if due 9; then
+  fold=${fold_list%% *}
+  mkdir -p "$out/pictures"
+  for network in $system; do
+    for name in $(variants_of "$network"); do
+      [[ "$name" = *crnn* && "$name" != *-none* ]] || continue
+      read -r feature < <(cut -d- -f2 <<< "$name")
+      where="$out/fold$fold/$name-attention"
+      run extract "$out/fold$fold/$name-run" "$(store_of "$network" "$feature")" "$where" --kind attention \
+        --device "$(device_of "$fold")"
+      for clip in $pictured; do
+        run info "$where" --clip "$clip" --plot "$out/pictures/$name-$clip.png" --quiet > /dev/null
+      done
+    done
+  done
+fi

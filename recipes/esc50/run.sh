@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# ESC-50, five official folds: the systems of Phan 2019 and Zhang 2019, softmax and SVM, their fusion.
+# A stopped recipe goes on where it was; any stage can be run again alone.
+#
+#   --corpus DIR                where ESC-50 lies (audio/ and meta/esc50.csv, or the older folders of ogg files)
+#   --stage N, --stop-stage N   from and up to which stage (1 prep and augment, 2 denoise, 3 featurize, 4 train,
+#                               5 extract, 6 svm, 7 fuse, 8 score, 9 pictures of attention)
+#   --folds 1-5                 which folds
+#   --system "acrnn"   which networks, of acrnn att_crnn cnn piczak_cnn
+#   --features "logmel gammatone"  of att_crnn and cnn
+#   --denoised true|false       whether the denoised recording is a second channel of att_crnn and cnn
+#   --attention "l10"           of acrnn, one or several of none l2 l4 l6 l8 l10
+#   --augment true|false        varied copies of training clips (time stretch, pitch shift); acrnn and piczak_cnn mix as well
+#   --schedule cpu|paper        cpu: conf/*.toml, 30 to 40 epochs; paper: as published, for a GPU
+#   --epochs N                  of training (0: the schedule's)
+#   --valid next                validate on the next fold (3-1-1); results of such runs are for choosing settings
+#   --monitor test              write the test accuracy of every epoch into the history (it chooses nothing)
+#   --device "auto"             where networks compute: auto, cpu, cuda, or several such as "cuda:0 cuda:1" in turn
+#   --jobs N                    processes, and trainings side by side (0: one a core)
+#   --out DIR                   where everything goes; the table holds all that was made there
+#   --seed N
+
+# shellcheck disable=SC2034  # for esc.sh
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+corpus_name=esc50
+default_systems="acrnn"
+
+. "$here/../common/esc.sh"
