@@ -93,7 +93,7 @@ def lives(pid: str) -> bool:
 
 def test_one_stage_alone(tmp_path: Path) -> None:
     status, calls, _ = recipe(
-        "esc10", tmp_path, "--stage", "6", "--stop-stage", "6", "--folds", "3", "--networks", "cnn"
+        "esc10", tmp_path, "--stage", "6", "--stop-stage", "6", "--folds", "3", "--system", "cnn"
     )
     assert status == 0
     assert [call.split()[0] for call in calls] == ["svm", "svm"]
