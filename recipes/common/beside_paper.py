@@ -1,7 +1,7 @@
 """The clip accuracy of each system beside the paper's, as a Markdown table: python beside_paper.py scores.json paper.toml
 
 The TOML file gives tables in order, each with a title and rows of [what the paper calls it, the paper's accuracy in %,
-our systems]; a row whose systems were not measured says so. `any` of its systems is enough; each has a row of its own.
+the name of our system]. A table of which nothing was measured is left out; a row says so.
 """
 
 import json

@@ -1,0 +1,109 @@
+"""The recipes of ESC-10 and ESC-50: what each system calls, and a tree laid out as ESC-50 is when downloaded."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from test_recipes import RECIPES, recipe
+
+from asctool.corpora._esc import CLASSES, ESC10_TARGETS
+
+ESC50 = RECIPES / "esc50" / "run.sh"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ESC-50 as it is unpacked: 2000 names, 40 a class and 8 a fold; each clip a tenth of a second of noise."""
+    root = tmp_path_factory.mktemp("ESC-50-master")
+    (root / "audio").mkdir()
+    (root / "meta").mkdir()
+    noise = np.random.default_rng(0).normal(0, 0.1, 4410)
+    lines = ["filename,fold,target,category,esc10,src_file,take"]
+    for target, name in enumerate(CLASSES):
+        for fold in range(1, 6):
+            for n in range(8):
+                source = 100000 + 1000 * fold + 10 * target + n
+                file = f"{fold}-{source}-A-{target}.wav"
+                soundfile.write(root / "audio" / file, noise, 44100)
+                lines.append(f"{file},{fold},{target},{name},{target in ESC10_TARGETS},{source},A")
+    (root / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+@pytest.mark.parametrize(("name", "n_clips", "n_classes"), [("esc50", 2000, 50), ("esc10", 400, 10)])
+def test_the_recipe_reads_esc50_as_downloaded(
+    name: str, n_clips: int, n_classes: int, tree: Path, tmp_path: Path
+) -> None:
+    asctool = tmp_path / "asctool"
+    asctool.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} -m asctool "$@"\n')
+    asctool.chmod(0o755)
+    command = ["bash", RECIPES / name / "run.sh", "--corpus", tree, "--out", tmp_path / "out", "--stop-stage", "1"]
+    subprocess.run(command, env=os.environ | {"ASCTOOL": str(asctool)}, check=True, timeout=120, capture_output=True)
+    told = json.loads((tmp_path / "out" / "data" / "dataset.json").read_text())
+    assert len((tmp_path / "out" / "data" / "clips.csv").read_text().splitlines()) == 1 + n_clips
+    assert len((tmp_path / "out" / "data" / "classes.txt").read_text().split()) == n_classes
+    assert "official" in json.dumps(told["folds"])
+
+
+@pytest.mark.parametrize("augment", ["false", "true"])
+def test_every_row_of_zhang_s_tables_is_one_command(augment: str, tmp_path: Path) -> None:
+    places = ["none", "l2", "l4", "l6", "l8", "l10"]
+    status, calls, err = recipe(
+        "esc50",
+        tmp_path,
+        *("--corpus", "somewhere", "--folds", "1-2", "--system", "acrnn piczak_cnn"),
+        *("--attention", " ".join(places), "--augment", augment),
+    )
+    assert status == 0, err
+    trained = [call for call in calls if call.startswith("train")]
+    assert sorted(call.split("attention=")[1].split()[0] for call in trained if "acrnn" in call) == sorted(2 * places)
+    assert sum("--model piczak_cnn" in call for call in trained) == 2
+    assert all(("--mix mixup" in call) == (augment == "true") for call in trained)
+    assert sum(call.startswith("augment") for call in calls) == (augment == "true")
+    fused = [call for call in calls if call.startswith("fuse") and "all-" not in call]
+    assert all("--rule mean" in call for call in fused)
+    assert len(fused) == 2 * len(places) + 1  # softmax and svm of each, softmax of Piczak's
+    pictures = [call for call in calls if call.startswith("info")]
+    assert len(pictures) == 3 * (len(places) - 1)  # of all that have attention
+
+
+def test_the_papers_schedule_is_the_preset(tmp_path: Path) -> None:
+    options = ("--corpus", "somewhere", "--folds", "1", "--system", "acrnn", "--schedule", "paper")
+    _, calls, _ = recipe("esc10", tmp_path, *options)
+    (trained,) = [call for call in calls if call.startswith("train")]
+    assert "--config zhang2019" in trained
+
+
+def test_several_devices_are_taken_in_turn(tmp_path: Path) -> None:
+    options = ("--corpus", "somewhere", "--folds", "1-3", "--system", "acrnn", "--device", "cuda:0 cuda:1")
+    _, calls, _ = recipe("esc10", tmp_path, *options)
+    taken = {call.split("--fold ")[1][0]: call.split("--device ")[1] for call in calls if call.startswith("train")}
+    assert taken == {"1": "cuda:0", "2": "cuda:1", "3": "cuda:0"}
+
+
+def test_an_unknown_system_is_told_before_anything_is_done(tmp_path: Path) -> None:
+    status, calls, err = recipe("esc50", tmp_path, "--corpus", "somewhere", "--system", "resnet")
+    assert (status, calls) == (2, [])
+    assert "no system resnet" in err
+
+
+def test_the_table_puts_the_paper_s_figure_beside_ours(tmp_path: Path) -> None:
+    folds = {"1": {"accuracy": 0.9}, "2": {"accuracy": 0.95}}
+    system = {
+        "system": "acrnn gammatone l10 augment softmax",
+        "level": "clip",
+        "folds": folds,
+        "mean": {"accuracy": {"mean": 0.925, "deviation": 0.035, "n": 2}},
+    }
+    scores = tmp_path / "scores.json"
+    scores.write_text(json.dumps({"systems": [system, {"system": "piczak_cnn logmel softmax", "level": "segment"}]}))
+    paper = RECIPES / "esc10" / "conf" / "paper.toml"
+    command = [sys.executable, RECIPES / "common" / "beside_paper.py", scores, paper]
+    table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "| ACRNN | 93.7 | 92.50 ± 3.50 | 1: 90.00, 2: 95.00 |" in table
+    assert "| PiczakCNN | 80.5 | not measured |" in table
