@@ -14,6 +14,7 @@ from asctool.corpora._corpus import Corpus, existing_directory, refuse
 from asctool.corpora._names import shortened
 from asctool.errors import DataError
 from asctool.storage.dataset import Clip, FoldRow
+from asctool.storage.download import Archive
 from asctool.storage.tables import Row, read_table
 
 # fmt: off
@@ -44,6 +45,10 @@ OLD_ESC10_NAMES = {
 }  # folders 001 to 010 of ESC-10's own release
 N_FOLDS = 5
 N_CLIPS_PER_CLASS_AND_FOLD = 8
+# As in soundata/datasets/esc50.py. GitHub packs it anew now and then.
+ARCHIVE = Archive(
+    "https://github.com/karolpiczak/ESC-50/archive/master.zip", "7771e4b9d86d0945acce719c7a59305a", remade=True
+)
 COLUMNS = ("filename", "fold", "target", "category", "esc10", "src_file", "take")
 NEW_NAME = re.compile(r"([1-5])-(\d+)-([A-Z])-(\d{1,2})\.(?:wav|ogg)")
 OLD_NAME = re.compile(r"([1-5])-(\d+)-([A-Z])\.(?:wav|ogg)")

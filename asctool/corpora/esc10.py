@@ -5,6 +5,7 @@ from pathlib import Path
 
 from asctool.corpora import _esc
 from asctool.corpora._corpus import Corpus
+from asctool.storage.download import Archive
 
 LICENCE = "CC BY 3.0"
 
@@ -19,3 +20,8 @@ class Config:
 def read(source: Path, config: Config) -> Corpus:
     """The tree with audio/ and meta/esc50.csv, or an older release with a folder a class."""
     return _esc.read(source, "esc10", LICENCE, _esc.ESC10_TARGETS, config.allow_partial)
+
+
+def archives(config: Config) -> tuple[Archive, ...]:
+    """The archive of ESC-50."""
+    return (_esc.ARCHIVE,)

@@ -51,14 +51,26 @@ class Config:
 def read(source: Path, config: Config) -> Corpus:
     """Write the recordings as 16-bit wav below ``source``, a folder a scene; files that are there already are kept."""
     atomic.make_directory(source)
-    clips = []
     for scene in SCENES:
         atomic.make_directory(source / scene)
-        for number in range(config.n_clips_per_class):
-            clip = _clip(source.resolve(), scene, number, config)
-            _write(Path(clip.path), _synthesise(clip, config), config.sample_rate)
-            clips.append(clip)
+    clips = _clips(source, config)
+    for clip in clips:
+        content = _encode(_synthesise(clip, config), config.sample_rate)
+        if not _is_there(clip, content):
+            atomic.write_bytes(Path(clip.path), content)
     return Corpus("synthetic", LICENCE, tuple(clips), (), tuple(SCENES), False, "", ())
+
+
+def would_write(source: Path, config: Config) -> int:
+    """Bytes of the recordings that ``read`` would write first, for a dry run, which must not."""
+    clips = _clips(source, config)
+    contents = ((clip, _encode(_synthesise(clip, config), config.sample_rate)) for clip in clips)
+    return sum(len(content) for clip, content in contents if not _is_there(clip, content))
+
+
+def _clips(source: Path, config: Config) -> list[Clip]:
+    numbers = range(config.n_clips_per_class)
+    return [_clip(source.resolve(), scene, number, config) for scene in SCENES for number in numbers]
 
 
 def _clip(source: Path, scene: str, number: int, config: Config) -> Clip:
@@ -84,10 +96,14 @@ def _generator(seed: int, name: str) -> np.random.Generator:
     return np.random.default_rng(words)
 
 
-def _write(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+def _encode(samples: np.ndarray, sample_rate: int) -> bytes:
     import soundfile
 
     file = io.BytesIO()
     soundfile.write(file, np.round(samples * 32767).astype(np.int16), sample_rate, format="WAV", subtype="PCM_16")
-    if not path.is_file() or path.read_bytes() != file.getvalue():
-        atomic.write_bytes(path, file.getvalue())
+    return file.getvalue()
+
+
+def _is_there(clip: Clip, content: bytes) -> bool:
+    path = Path(clip.path)
+    return path.is_file() and path.read_bytes() == content

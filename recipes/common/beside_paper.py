@@ -1,4 +1,4 @@
-"""The clip accuracy of each system beside the paper's, as a Markdown table: python beside_paper.py scores.json paper.toml
+"""The clip accuracy of each system beside the paper's, in Markdown: python beside_paper.py scores.json paper.toml
 
 The TOML file gives tables in order, each with a title and rows of [what the paper calls it, the paper's accuracy in %,
 the name of our system]. A table of which nothing was measured is left out; a row says so.
