@@ -17,12 +17,33 @@ BLOCK_PAIRS = 4_000_000  # (positive tag, class) values compared at a time
 
 def top_k(posteriors: np.ndarray, targets: np.ndarray, k: int) -> Tally:
     """Rows whose class is among the k most probable; the lower index wins a tie, as in argmax: top 1 is accuracy."""
-    of_truth = _of_truth(posteriors, targets)
-    if not 1 <= k <= posteriors.shape[1]:
-        raise UsageError(f"top {k} of {posteriors.shape[1]} classes")
+    return Ranks(rank_counts(posteriors, targets)).top(k)
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """Rows by how many classes are more probable than the true one (class,); values add over folds."""
+
+    rows: tuple[int, ...]
+
+    def __add__(self, other: "Ranks") -> "Ranks":
+        if len(self.rows) != len(other.rows):
+            raise DataError(f"ranks of {len(self.rows)} and of {len(other.rows)} classes do not add")
+        return Ranks(_added(self.rows, other.rows))
+
+    def top(self, k: int) -> Tally:
+        """Rows whose class is among the k most probable."""
+        if not 1 <= k <= len(self.rows):
+            raise UsageError(f"top {k} of {len(self.rows)} classes")
+        return Tally(sum(self.rows[:k]), sum(self.rows))
+
+
+def rank_counts(posteriors: np.ndarray, targets: np.ndarray) -> tuple[int, ...]:
+    """How many rows have their class at each rank, 0 the most probable; the lower index wins a tie."""
+    of_truth = _of_truth(posteriors, targets)[:, None]
     before = np.arange(posteriors.shape[1]) < targets[:, None]
-    ahead = (posteriors > of_truth[:, None]) | ((posteriors == of_truth[:, None]) & before)
-    return Tally(int((ahead.sum(1) < k).sum()), len(targets))
+    ahead = (posteriors > of_truth) | ((posteriors == of_truth) & before)
+    return tuple(np.bincount(ahead.sum(1), minlength=posteriors.shape[1]).tolist())
 
 
 def log_loss(posteriors: np.ndarray, targets: np.ndarray) -> float:

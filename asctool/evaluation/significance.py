@@ -9,6 +9,7 @@ import numpy as np
 
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import _validate
+from asctool.evaluation.summary import Summary, summarise_resampled
 
 
 @dataclass(frozen=True)
@@ -104,3 +105,27 @@ def _doubled_ranks(sizes: np.ndarray) -> np.ndarray:
     """Twice the mean ranks, so that ties stay whole numbers. Differences of percentages tie but for rounding."""
     sizes = np.round(sizes, 12)
     return (sizes[:, None] > sizes).sum(1) * 2 + (sizes[:, None] == sizes).sum(1) + 1
+
+
+@dataclass(frozen=True)
+class ResampledT:
+    """The mean difference over folds with its corrected resampled interval, and the two-sided p of that test."""
+
+    summary: Summary
+    p_value: float
+
+
+def resampled_t(differences: np.ndarray, test_share: float) -> ResampledT:
+    """The corrected resampled t-test (Nadeau & Bengio 2003) of the folds' differences (fold,), two folds at least.
+
+    ``test_share``: test clips over training clips of a fold, see ``summary.summarise_resampled``.
+    """
+    from scipy.stats import t
+
+    found = summarise_resampled(differences, test_share)
+    if found.n < 2:
+        raise DataError("one fold has no deviation: the corrected resampled test needs two at least")
+    error = found.deviation * (1 / found.n + test_share) ** 0.5
+    if error == 0:  # the same difference in every fold
+        return ResampledT(found, 1.0 if found.mean == 0 else 0.0)
+    return ResampledT(found, float(2 * t.sf(abs(found.mean) / error, found.n - 1)))

@@ -1,7 +1,7 @@
 """A figure over folds: mean, deviation, interval."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -34,6 +34,11 @@ def summarise_resampled(values: np.ndarray, test_share: float, level: float = 0.
     if not test_share > 0:
         raise UsageError(f"test_share={test_share}: test clips over training clips, above 0")
     return _summary(values, level, lambda n: 1 / n + test_share)
+
+
+def summarise_alone(values: np.ndarray, level: float = 0.95) -> Summary:
+    """Mean and deviation without an interval, where nothing is known that would give one."""
+    return replace(summarise(values, level), low=np.nan, high=np.nan)
 
 
 def _summary(values: np.ndarray, level: float, variance_share: Callable[[int], float]) -> Summary:

@@ -1,8 +1,9 @@
 """fuse: segments to clips, then systems to one, within each fold and subset; joined by clip id, never by order."""
 
-from collections import defaultdict
+import logging
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,17 @@ from asctool import registry
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import fusion
 from asctool.storage import arrays, atomic, manifest, posteriors
+from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block
+from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Columns, check_output, write_rows
 
 VERSION = 1
 MODEL = "fusion.h5"
 LEVELS = ("clip", "segment")
+LISTED = 5  # clips told of one by one
+log = logging.getLogger("asctool")
 
 
 def fuse(
@@ -28,8 +33,14 @@ def fuse(
     level: str = "clip",
     system: str | None = None,
     force: bool = False,
+    allow_missing: bool = False,
+    dry_run: bool = False,
 ) -> bool:
-    """Write the fused posteriors of one or several systems, one or several folds; False when they are there already."""
+    """Write the fused posteriors of one or several systems, one or several folds; False when they are there already.
+
+    DataError where systems do not have the same folds and clips. With ``allow_missing`` a fold that a system lacks is
+    left out, a row that one lacks is fused from the others; both are listed, counted and written into the result.
+    """
     if rule not in fusion.RULES + fusion.LEARNED:
         raise UsageError(registry.unknown("rule", rule, [*fusion.RULES, *fusion.LEARNED]))
     if level not in LEVELS:
@@ -39,13 +50,16 @@ def fuse(
     blocks = [_to_clips(block, rule) if level == "clip" else block for block in loaded.blocks]
     systems = sorted({block.system for block in blocks})
     name = system or " + ".join(systems)
-    config = {"rule": rule, "level": level, "system": name, "systems": systems}
+    config: dict[str, Any] = {"rule": rule, "level": level, "system": name, "systems": systems}
+    if allow_missing:
+        config["allow_missing"] = True
     contents = {f"posteriors {i + 1}": store.content for i, store in enumerate(loaded.stores)}
     recipe = Recipe("posterior", "fuse", VERSION, config, contents)
-    if manifest.settled(output, recipe, force):
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(blocks, allow_missing, loaded.tables, name)):
         return False
-    fused, learned = _fuse_systems(blocks, loaded.tables.targets, rule)
-    protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule)}
+    cells, missing = _cells(blocks, allow_missing)
+    fused, learned = _fuse_systems(cells, loaded.tables.targets, rule)
+    protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
     with atomic.writer_lock(output):
         write_rows(
             output,
@@ -57,13 +71,21 @@ def fuse(
             level=level,
             systems=[name],
             protocol={name: protocol if len(systems) > 1 else loaded.protocol.get(systems[0], {})},
+            **({"missing": missing} if missing else {}),
             paths={f"posteriors {i + 1}": manifest.relative(path, output) for i, path in enumerate(inputs)},
         )
     return True
 
 
-def _chosen_on(rule: str) -> str:
-    return "weights learned on validation rows" if rule in fusion.LEARNED else "fixed rule"
+def _estimate(blocks: Sequence[Block], allow_missing: bool, tables: Tables, name: str) -> Estimate:
+    cells, _ = _cells(blocks, allow_missing)
+    n_rows = sum(len(cell.first.clip_ids) for cell in cells)
+    return Estimate(of_rows(tables, n_rows, 4 * len(tables.classes), name))
+
+
+def _chosen_on(rule: str, missing: dict[str, int]) -> str:
+    said = "weights learned on validation rows" if rule in fusion.LEARNED else "fixed rule"
+    return f"{said} (rows that a system lacks: {sum(missing.values())})" if missing else said
 
 
 def _to_clips(block: Block, rule: str) -> Block:
@@ -75,53 +97,116 @@ def _to_clips(block: Block, rule: str) -> Block:
     return replace(block, level="clip", clip_ids=ids, start=np.zeros(len(ids)), posteriors=joined)
 
 
-def _fuse_systems(blocks: Sequence[Block], targets_of: Any, rule: str) -> tuple[list[Block], dict[str, np.ndarray]]:
-    """One block for each fold and subset, from those of all systems; and what was learned, by fold."""
-    cells: dict[tuple[int, str], list[Block]] = defaultdict(list)
+@dataclass(frozen=True)
+class _Cell:
+    """The rows of all systems in one fold and subset: what a system lacks is zero there, and absent."""
+
+    first: Block  # of all rows
+    array: np.ndarray  # (system, row, class)
+    present: np.ndarray  # (system, row) bool
+
+    @property
+    def is_whole(self) -> bool:
+        return bool(self.present.all())
+
+
+def _cells(blocks: Sequence[Block], allow_missing: bool) -> tuple[list[_Cell], dict[str, int]]:
+    """The cells in order, and how many rows each system lacks; DataError where that is not allowed."""
+    grouped: dict[tuple[int, str], list[Block]] = defaultdict(list)
     for block in sorted(blocks, key=lambda block: block.system):
-        cells[block.fold, block.subset].append(block)
-    n_systems = len({block.system for block in blocks})
-    stacked = {key: _stack(cell, n_systems) for key, cell in sorted(cells.items())}
-    if n_systems == 1:
-        return [cell[0] for _, cell in sorted(cells.items())], {}
-    learned: dict[str, np.ndarray] = {}
-    out = []
-    for (fold, subset), array in stacked.items():
-        if rule in fusion.LEARNED:
-            model = _learn(rule, fold, cells, stacked, targets_of)
-            learned |= {f"fold {fold} {name}": value for name, value in model.items()}
-            joined = fusion.apply_learned(rule, model, array)
-        else:
-            joined = fusion.combine(array, rule)
-        out.append(replace(cells[fold, subset][0], posteriors=joined))
-    return out, learned
+        grouped[block.fold, block.subset].append(block)
+    names = sorted({block.system for block in blocks})
+    missing: Counter[str] = Counter()
+    cells = []
+    for _, group in sorted(grouped.items()):
+        where = f"fold {group[0].fold}, {group[0].subset} rows"
+        if len(group) < len(names):
+            told = f"{where}: of {len(names)} systems only {', '.join(block.system for block in group)} have them"
+            if not allow_missing:
+                raise DataError(told)
+            log.warning("%s; left out", told)
+            rows = max(len(block.clip_ids) for block in group)
+            missing.update(dict.fromkeys(set(names) - {block.system for block in group}, rows))
+            continue
+        cell = _joined(group)
+        for block, present in zip(group, cell.present):
+            if not present.all():
+                lacking = list(dict.fromkeys(cell.first.clip_ids[~present].tolist()))
+                told = f"{where}: {block.system} lacks {(~present).sum()} rows, of clips {_shortened(lacking)}"
+                if not allow_missing:
+                    raise DataError(f"{told}; --allow-missing fuses them from the others")
+                log.warning("%s; fused from the others", told)
+                missing[block.system] += int((~present).sum())
+        cells.append(cell)
+    if not cells:
+        raise DataError("there is no fold and subset that all systems have")
+    return cells, dict(sorted(missing.items()))
 
 
-def _stack(cell: Sequence[Block], n_systems: int) -> np.ndarray:
-    """(system, row, class) of the blocks of a fold and subset, whose rows must be the same clips."""
-    first = cell[0]
-    where = f"fold {first.fold}, {first.subset} rows"
-    if len(cell) != n_systems:
-        raise DataError(f"{where}: of {n_systems} systems only {', '.join(b.system for b in cell)} have them")
-    for block in cell[1:]:
-        if not np.array_equal(block.clip_ids, first.clip_ids) or not np.allclose(block.start, first.start, atol=1e-3):
-            missing = sorted(set(first.clip_ids.tolist()) ^ set(block.clip_ids.tolist()))
-            which = f"clips {', '.join(missing[:5])} are in one only" if missing else "their segments differ"
-            raise DataError(f"{where}: {first.system} and {block.system} do not match: {which}")
-    return np.stack([block.posteriors for block in cell])
+def _joined(group: Sequence[Block]) -> _Cell:
+    """Rows by clip and start, to the millisecond; those of one system are in that order already."""
+    first = group[0]
+    milliseconds = [np.round(1000 * block.start).astype(np.int64) for block in group]
+    if all(
+        np.array_equal(block.clip_ids, first.clip_ids) and np.array_equal(starts, milliseconds[0])
+        for block, starts in zip(group, milliseconds)
+    ):
+        array = np.stack([block.posteriors for block in group])
+        return _Cell(first, array, np.ones(array.shape[:2], bool))
+    ids = np.unique(np.concatenate([block.clip_ids for block in group]), return_inverse=True)[1]
+    keys = np.stack([ids, np.concatenate(milliseconds)], 1)
+    rows, place, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    array = np.zeros((len(group), len(rows), first.posteriors.shape[1]), np.float32)
+    present = np.zeros(array.shape[:2], bool)
+    ends = np.cumsum([len(block.clip_ids) for block in group])
+    for index, (block, places) in enumerate(zip(group, np.split(inverse.ravel(), ends[:-1]))):
+        array[index, places] = block.posteriors
+        present[index, places] = True
+    clip_ids = np.concatenate([block.clip_ids for block in group])[place]
+    start = np.concatenate([block.start for block in group])[place]
+    return _Cell(replace(first, clip_ids=clip_ids, start=start), array, present)
 
 
-def _learn(
-    rule: str,
-    fold: int,
-    cells: dict[tuple[int, str], list[Block]],
-    stacked: dict[tuple[int, str], np.ndarray],
-    targets_of: Any,
-) -> dict[str, np.ndarray]:
-    if (fold, "valid") not in cells:
+def _fuse_systems(cells: Sequence[_Cell], targets_of: Any, rule: str) -> tuple[list[Block], dict[str, np.ndarray]]:
+    """One block for each fold and subset, from the rows of all systems; and what was learned, by fold."""
+    if len(cells[0].array) == 1:
+        return [cell.first for cell in cells], {}
+    if rule not in fusion.LEARNED:
+        return [replace(cell.first, posteriors=_combined(cell, rule)) for cell in cells], {}
+    if not all(cell.is_whole for cell in cells):
+        raise DataError(f"--rule {rule} weighs all systems: it cannot fuse rows that one of them lacks")
+    of_valid = {cell.first.fold: cell for cell in cells if cell.first.subset == "valid"}
+    models = {cell.first.fold: _learn(rule, cell.first.fold, of_valid, targets_of) for cell in cells}
+    learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
+    blocks = [
+        replace(cell.first, posteriors=fusion.apply_learned(rule, models[cell.first.fold], cell.array))
+        for cell in cells
+    ]
+    return blocks, learned
+
+
+def _combined(cell: _Cell, rule: str) -> np.ndarray:
+    """Each row from the systems that have it."""
+    if cell.is_whole:
+        return fusion.combine(cell.array, rule)
+    out = np.empty(cell.array.shape[1:])
+    patterns, of_row = np.unique(cell.present, axis=1, return_inverse=True)
+    for index, pattern in enumerate(patterns.T):
+        rows = of_row.ravel() == index
+        out[rows] = fusion.combine(cell.array[pattern][:, rows], rule)
+    return out
+
+
+def _learn(rule: str, fold: int, of_valid: dict[int, _Cell], targets_of: Any) -> dict[str, np.ndarray]:
+    if fold not in of_valid:
         raise UsageError(f"--rule {rule} learns on validation rows, and fold {fold} has none (prep --valid makes them)")
-    targets = targets_of(cells[fold, "valid"][0].clip_ids).argmax(1)
-    return fusion.learn(rule, stacked[fold, "valid"], targets)
+    targets = targets_of(of_valid[fold].first.clip_ids).argmax(1)
+    return fusion.learn(rule, of_valid[fold].array, targets)
+
+
+def _shortened(names: Sequence[str]) -> str:
+    """The first of several names, and how many more there are."""
+    return ", ".join(names[:LISTED]) + (f" and {len(names) - LISTED} more" if len(names) > LISTED else "")
 
 
 def _columns(blocks: Sequence[Block], name: str) -> Columns:

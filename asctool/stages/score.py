@@ -1,209 +1,255 @@
 """score: posteriors of test rows against the truth; systems are rows of the table, folds give mean and deviation."""
 
-import io
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from asctool import registry
 from asctool.errors import DataError, UsageError
-from asctool.evaluation.judgement import Judgement, judge
-from asctool.evaluation.summary import Summary, summarise
+from asctool.evaluation import comparison, figures, metrics, score_tables
+from asctool.evaluation.comparison import Comparison, Outcome
+from asctool.evaluation.judgement import judge, judge_tags
+from asctool.evaluation.systems import RECORD, Folds, Scores, System
+from asctool.evaluation.tables import Table, csv_text, latex, markdown
+from asctool.evaluation.tally import tally_by
 from asctool.storage import atomic, manifest, posteriors
+from asctool.storage.dataset import CLIP_COLUMNS, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
+from asctool.storage.rehearsal import Estimate
 
-VERSION = 1
-LEVELS = ("segment", "clip")
-
-
-@dataclass(frozen=True)
-class System:
-    """One system at one level, judged in each fold."""
-
-    name: str
-    level: str
-    folds: dict[int, Judgement]
-    protocol: dict[str, Any]
-
-    @property
-    def pooled(self) -> Judgement:
-        """The folds added up."""
-        first, *others = self.folds.values()
-        for other in others:
-            first = first + other
-        return first
-
-    def summary(self, figure: str) -> Summary:
-        """Mean, deviation and interval of one figure over the folds."""
-        return summarise(np.array([judgement.figures()[figure] for judgement in self.folds.values()]))
+VERSION = 2
+LISTED = 5  # missing clips told of one by one
+OWN_COLUMNS = ("labels", "group", "method", "path")  # of clips.csv, besides those of the corpus
+log = logging.getLogger("asctool")
 
 
-@dataclass(frozen=True)
-class Scores:
-    """All systems, in the order in which they were given."""
+def score(
+    directories: Sequence[Path],
+    by: Sequence[str] = (),
+    compared: tuple[str, str] | None = None,
+    top: int = 3,
+    allow_missing: bool = False,
+) -> Scores:
+    """Judge the test rows of posterior stores; DataError where they have none, a clip is missing or has no label.
 
-    systems: tuple[System, ...]
-    classes: tuple[str, ...]
-
-
-def score(directories: Sequence[Path]) -> Scores:
-    """Judge the test rows of posterior stores; DataError where they have none, or their clips no label."""
-    loaded = posteriors.load(directories, subsets=("test",))
+    ``by``: columns of ``clips.csv``, for a table of each. ``compared``: names of two systems to test against each
+    other. ``allow_missing``: judge what is there of a fold's test clips; what is not is listed and counted.
+    """
+    loaded = posteriors.load(directories, subsets=("test",), kinds=("posterior", "tag"))
     if not loaded.blocks:
         raise DataError(f"{', '.join(map(str, directories))}: no test rows")
-    grouped: dict[tuple[str, str], dict[int, Judgement]] = defaultdict(dict)
-    for block in loaded.blocks:
-        grouped[block.system, block.level][block.fold] = judge(block.posteriors, _targets(loaded, block))
-    systems = tuple(
-        System(name, level, dict(sorted(folds.items())), loaded.protocol.get(name, {}))
-        for (name, level), folds in grouped.items()
-    )
-    return Scores(systems, loaded.tables.classes)
+    _check_top(top, len(loaded.tables.classes))
+    missing = _missing(loaded, allow_missing)
+    groups = {column: _values_of(loaded.tables, column) for column in by}
+    is_tagged = loaded.holds_tags or any(len(clip.labels) > 1 for clip in loaded.tables.clips)
+    blocks, unlabelled = _labelled(loaded, is_tagged)
+    how = _folds(loaded, blocks)
+    grouped: dict[tuple[str, str], System] = {}
+    for block in blocks:
+        system = _system(block, loaded, groups, is_tagged, how, top)
+        key = (block.system, block.level)
+        grouped[key] = grouped[key] + system if key in grouped else system
+    notes = (*missing, *unlabelled, *(f"SPLITS {note.upper()}" for note in loaded.splits if note != "official"))
+    found = _compare(compared, loaded, blocks, how, is_tagged) if compared else None
+    return Scores(tuple(grouped.values()), loaded.tables.classes, loaded.splits, notes, found)
 
 
-def _targets(loaded: Loaded, block: Block) -> np.ndarray:
-    """The class of each row; several labels, or none, cannot be judged by accuracy."""
+def _check_top(top: int, n_classes: int) -> None:
+    if top < 1:
+        raise UsageError(f"--top {top}: 1 at least")
+    if top != 3 and top >= n_classes:
+        raise UsageError(f"--top {top}: fewer than the {n_classes} classes that there are")
+
+
+def _missing(loaded: Loaded, allowed: bool) -> tuple[str, ...]:
+    """A note on what is not there of the folds' test clips; DataError unless that is allowed."""
+    told = [
+        f"{block.system}, fold {block.fold}: {len(block.missing)} of its test clips have no row: "
+        + ", ".join(block.missing[:LISTED])
+        + (" ..." if len(block.missing) > LISTED else "")
+        for block in loaded.blocks
+        if block.missing
+    ]
+    if told and not allowed:
+        raise DataError("\n  ".join([*told[:LISTED], "--allow-missing judges what is there, and says so"]))
+    for line in told:
+        log.warning("%s", line)
+    if not allowed:
+        _check_same_clips(loaded.blocks)
+    missing = sum(len(block.missing) for block in loaded.blocks)
+    return (f"{missing} TEST CLIPS ARE MISSING over all folds and systems",) if missing else ()
+
+
+def _check_same_clips(blocks: Sequence[Block]) -> None:
+    """Systems in one table have to be judged on the same test clips of each fold."""
+    first: dict[int, tuple[Block, set[str]]] = {}
+    for block in blocks:
+        clips = set(block.clip_ids.tolist())
+        other, expected = first.setdefault(block.fold, (block, clips))
+        if clips != expected:
+            raise DataError(
+                f"fold {block.fold}: the test clips of {block.system} are not those of {other.system}; "
+                "their folds were made differently, so their scores cannot stand in one table"
+            )
+
+
+def _values_of(tables: Tables, column: str) -> dict[str, str]:
+    """Clip id to its value of a column of clips.csv."""
+    if column in OWN_COLUMNS:
+        names = {"labels": lambda clip: ";".join(clip.labels)}
+        value_of: Any = names.get(column, lambda clip: str(getattr(clip, column)))
+        return {clip.clip_id: value_of(clip) for clip in tables.clips}
+    known = sorted({name for clip in tables.clips for name in clip.extra} - set(CLIP_COLUMNS))
+    if column not in known:
+        raise UsageError(registry.unknown("column of clips.csv", column, [*known, *OWN_COLUMNS]))
+    return {clip.clip_id: clip.extra.get(column, "") for clip in tables.clips}
+
+
+def _labelled(loaded: Loaded, is_tagged: bool) -> tuple[list[Block], tuple[str, ...]]:
+    """Blocks of clips whose truth is known: one label each; of tags, clips without any are left out and counted."""
+    by_id = loaded.tables.by_id
+    ids = {clip_id for block in loaded.blocks for clip_id in block.clip_ids.tolist()}
+    without = sorted(clip_id for clip_id in ids if not by_id[clip_id].labels)
+    if without and (not is_tagged or len(without) == len(ids)):
+        raise DataError(
+            f"{len(without)} test clips have no label, {without[0]} the first; asctool submit writes such results"
+        )
+    if not without:
+        return list(loaded.blocks), ()
+    kept = [_rows_of(block, ~np.isin(block.clip_ids, without)) for block in loaded.blocks]
+    return [b for b in kept if len(b.clip_ids)], (f"{len(without)} test clips without a label are left out",)
+
+
+def _rows_of(block: Block, kept: np.ndarray) -> Block:
+    return replace(block, clip_ids=block.clip_ids[kept], start=block.start[kept], posteriors=block.posteriors[kept])
+
+
+def _folds(loaded: Loaded, blocks: Sequence[Block]) -> Folds:
+    """Whether folds test some clips again, and how many clips they test for each that they train on."""
+    tested: dict[int, set[str]] = defaultdict(set)
+    for block in blocks:
+        tested[block.fold].update(block.clip_ids.tolist())
+    shares = sum(map(len, tested.values())) > len(set().union(*tested.values()))
+    trained: dict[int, int] = defaultdict(int)
+    by_id = loaded.tables.by_id
+    for row in loaded.tables.folds:
+        if row.subset == "train" and row.clip_id in by_id and not by_id[row.clip_id].is_copy:
+            trained[row.fold] += 1
+    known = all(trained[fold] for fold in tested)
+    share = float(np.mean([len(clips) / trained[fold] for fold, clips in tested.items()])) if known else float("nan")
+    return Folds(shares, share)
+
+
+def _system(
+    block: Block, loaded: Loaded, groups: dict[str, dict[str, str]], is_tagged: bool, how: Folds, top: int
+) -> System:
+    """One system in one fold."""
     ids, inverse = np.unique(block.clip_ids, return_inverse=True)
-    wrong = [clip_id for clip_id in ids.tolist() if len(loaded.tables.by_id[clip_id].labels) != 1]
-    if wrong:
-        raise DataError(f"{len(wrong)} test clips have no label, or several; {wrong[0]} is the first")
-    return loaded.tables.targets(ids).argmax(1)[inverse]
+    truth = loaded.tables.targets(ids)
+    values = {column: np.array([of[clip_id] for clip_id in ids.tolist()])[inverse] for column, of in groups.items()}
+    counted: dict[str, Any]
+    if is_tagged:
+        tags = (truth > 0).astype(np.int64)[inverse]
+        judged: Any = judge_tags(block.posteriors, tags)
+        counted = {
+            column: {
+                str(value): metrics.lwlrap(tags[of == value], block.posteriors[of == value]) for value in np.unique(of)
+            }
+            for column, of in values.items()
+        }
+    else:
+        targets = truth.argmax(1)[inverse]
+        judged = judge(block.posteriors, targets)
+        predicted = block.posteriors.argmax(1)
+        counted = {column: tally_by(of, targets, predicted) for column, of in values.items()}
+    protocol = loaded.protocol.get(block.system, {})
+    return System(block.system, block.level, {block.fold: judged}, protocol, how, counted, top)
+
+
+def _compare(
+    names: tuple[str, str], loaded: Loaded, blocks: Sequence[Block], how: Folds, is_tagged: bool
+) -> Comparison:
+    """Two systems by their clips; UsageError for a name that is none, or has no clips."""
+    if is_tagged:
+        raise UsageError("--compare: its tests ask whether a clip is right, which clips of several labels cannot be")
+    known = list(dict.fromkeys(block.system for block in blocks))
+    outcomes: dict[str, dict[int, Outcome]] = {}
+    for name in names:
+        if name not in known:
+            raise UsageError(registry.unknown("system", name, known))
+        of = {block.fold: _outcome(block, loaded) for block in blocks if (block.system, block.level) == (name, "clip")}
+        if not of:
+            raise UsageError(f"--compare: {name} has segments only, no independent witnesses; fuse them to clips first")
+        outcomes[name] = of
+    if names[0] == names[1]:
+        raise UsageError(f"--compare: {names[0]} and itself")
+    group_of = {clip.clip_id: clip.group for clip in loaded.tables.clips}
+    return comparison.compare(names, outcomes[names[0]], outcomes[names[1]], group_of, how.test_share)
+
+
+def _outcome(block: Block, loaded: Loaded) -> Outcome:
+    right = loaded.tables.targets(block.clip_ids.tolist()).argmax(1) == block.posteriors.argmax(1)
+    return Outcome(block.clip_ids, right)
+
+
+def tables(scores: Scores) -> list[Table]:
+    """Title, columns and rows of each table for people: all systems, then the confusions of the last."""
+    return score_tables.tables(scores)
 
 
 def as_dict(scores: Scores) -> dict[str, Any]:
     """Everything, as plain JSON values."""
-    return {"classes": list(scores.classes), "systems": [_system(system, scores.classes) for system in scores.systems]}
+    return scores.as_dict()
 
 
-def _system(system: System, classes: Sequence[str]) -> dict[str, Any]:
-    pooled = system.pooled
-    names = list(pooled.figures())
-    per_class = zip(classes, pooled.confusion.recall, pooled.confusion.precision, pooled.confusion.f1)
-    return {
-        "system": system.name,
-        "level": system.level,
-        "protocol": system.protocol,
-        "rows": pooled.rows,
-        "folds": {
-            str(fold): judgement.figures() | {"rows": judgement.rows} for fold, judgement in system.folds.items()
-        },
-        "mean": {name: _plain(asdict(system.summary(name))) for name in names},
-        "pooled": pooled.figures(),
-        "per_class": {name: {"recall": r, "precision": p, "f1": f} for name, r, p, f in per_class},
-        "confusion": pooled.confusion.counts.tolist(),
-    }
+def write(scores: Scores, output: Path, force: bool, dry_run: bool = False) -> bool:
+    """Write ``scores.json``, ``.md``, ``.tex``, ``.csv`` and figures of each system; False when they are there.
 
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """Without NaN, which JSON does not know: the deviation of a single fold is null."""
-    return {key: None if isinstance(v, float) and np.isnan(v) else v for key, v in values.items()}
-
-
-def tables(scores: Scores) -> list[tuple[str, list[str], list[list[str]]]]:
-    """Title, columns and rows of each table for people: all systems, then the confusions of the last."""
-    names = list(dict.fromkeys(system.name for system in scores.systems))
-    found = {(system.name, system.level): system for system in scores.systems}
-    levels = [level for level in LEVELS if any(level == system.level for system in scores.systems)]
-    columns = [
-        "system",
-        "folds",
-        *[f"{level} accuracy" for level in levels],
-        "macro F1",
-        "macro precision",
-        "ECE",
-        "log loss",
-        "epoch",
-    ]
-    rows = []
-    for name in names:
-        judged = next(found[name, level] for level in reversed(LEVELS) if (name, level) in found)
-        figures = [_percent(judged, "macro_f1"), _percent(judged, "macro_precision")]
-        calibration = [f"{judged.summary(f).mean:.3f}" for f in ("expected_calibration_error", "log_loss")]
-        accuracies = [_percent(found[name, level], "accuracy") if (name, level) in found else "" for level in levels]
-        rows.append([name, str(len(judged.folds)), *accuracies, *figures, *calibration, _chosen(judged.protocol)])
-    title = "test rows, mean ± deviation over folds, in %; from macro F1 on of clips, where there are any"
-    return [(title, columns, rows), _confusion_table(scores.systems[-1], scores.classes)]
-
-
-def _confusion_table(system: System, classes: Sequence[str]) -> tuple[str, list[str], list[list[str]]]:
-    """Counts over all folds; columns are the numbers of the classes."""
-    found = system.pooled.confusion
-    title = f"{system.name}, {system.level} level: true class (down) and predicted class (across), all folds"
-    rows = [
-        [f"{i} {name}", *(str(n) if n else "" for n in counts), f"{100 * recall:.1f}", f"{100 * precision:.1f}"]
-        for i, (name, counts, recall, precision) in enumerate(
-            zip(classes, found.counts.tolist(), found.recall, found.precision)
-        )
-    ]
-    return title, ["class", *map(str, range(len(classes))), "recall", "precision"], rows
-
-
-def _percent(system: System, figure: str) -> str:
-    summary = system.summary(figure)
-    spread = "" if np.isnan(summary.deviation) else f" ± {100 * summary.deviation:.2f}"
-    return f"{100 * summary.mean:.2f}{spread}"
-
-
-def _chosen(protocol: dict[str, Any]) -> str:
-    """What chose the epoch; of a fused system, what chose those of its parts."""
-    parts = protocol["of"].values() if "of" in protocol else [protocol]
-    found = sorted({_chosen(part) if "of" in part else str(part.get("select", "?")) for part in parts})
-    return " ".join(f"{word} (on test data!)" if word == "test" else word for word in found)
-
-
-def write(scores: Scores, output: Path, force: bool) -> bool:
-    """Write ``scores.json``, ``scores.md`` and a picture of the confusions of each system; False when they are there.
-
-    A picture is of clips, where a system has them.
+    Figures are of clips, where a system has them.
     """
-    text = json.dumps(as_dict(scores), indent=1, ensure_ascii=False) + "\n"
     config = {"systems": sorted({system.name for system in scores.systems})}
-    recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(text)})
+    recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(_json(scores))})
     if (output / manifest.NAME).is_file() and manifest.read(output)["kind"] != "scores":
         raise UsageError(f"{output}: holds no scores but another artifact; give another directory")
-    if manifest.settled(output, recipe, force):
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(sum(map(len, _files(scores).values())))):
         return False
-    files = {"scores.json": text.encode(), "scores.md": markdown(scores).encode()}
-    for system in scores.systems:
-        if system.level == "clip" or all(other.level != "clip" for other in scores.systems):
-            name = "-".join("".join(c if c.isalnum() else " " for c in system.name).split())
-            files[f"confusion-{name}.png"] = confusion_png(system, scores.classes)
+    files = _files(scores)
     with atomic.writer_lock(output):
         manifest.commit(output, manifest.describe(recipe), files)
     return True
 
 
-def markdown(scores: Scores) -> str:
-    """The tables in Markdown."""
-    lines = []
-    for title, columns, rows in tables(scores):
-        lines += [f"{title}:", "", "| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-        lines += ["| " + " | ".join(row) + " |" for row in rows] + [""]
-    return "\n".join(lines)
+def _files(scores: Scores) -> dict[str, bytes]:
+    shown = score_tables.tables(scores, all_systems=True)
+    return {
+        "scores.json": _json(scores).encode(),
+        "scores.md": markdown(shown).encode(),
+        "scores.tex": latex(shown).encode(),
+        "scores.csv": csv_text(RECORD, scores.records()).encode(),
+        **_figures(scores),
+    }
 
 
-def confusion_png(system: System, classes: Sequence[str]) -> bytes:
-    """Counts of true class (down) and predicted class (across), over all folds."""
-    from matplotlib.figure import Figure
+def _json(scores: Scores) -> str:
+    return json.dumps(scores.as_dict(), indent=1, ensure_ascii=False) + "\n"
 
-    counts = system.pooled.confusion.counts
-    size = 2.2 + 0.42 * len(classes)
-    figure = Figure(figsize=(size + 0.6, size), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(classes))
-    axes.set_xticks(ticks, classes, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, classes)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{system.name}: {100 * system.pooled.confusion.accuracy:.2f} %")
-    for row, column in zip(*np.nonzero(counts)):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return buffer.getvalue()
+
+def _figures(scores: Scores) -> dict[str, bytes]:
+    files: dict[str, bytes] = {}
+    for system in scores.systems:
+        has_clips = any((other.name, other.level) == (system.name, "clip") for other in scores.systems)
+        if scores.holds_tags or (system.level != "clip" and has_clips):
+            continue
+        name = "-".join("".join(c if c.isalnum() else " " for c in system.name).split())
+        while f"confusion-{name}.png" in files:  # names that differ in signs alone
+            name += "-2"
+        files[f"confusion-{name}.png"] = figures.confusion_png(system, scores.classes)
+        files[f"reliability-{name}.png"] = figures.reliability_png(system)
+    return files

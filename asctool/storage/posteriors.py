@@ -1,15 +1,20 @@
 """Posterior stores as one table of rows: several systems, folds and subsets, checked so that they can be joined."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from asctool.errors import DataError
-from asctool.storage.dataset import Tables
+from asctool.errors import DataError, IntegrityError
+from asctool.storage import arrays, manifest
+from asctool.storage.dataset import SUBSETS, Tables
 from asctool.storage.store import Store
+
+COLUMNS = ("clip_id", "start", "array", "fold", "subset", "system")
+TABLES = ("clips.csv", "folds.csv", "classes.txt")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Block:
     clip_ids: np.ndarray  # (row,) str
     start: np.ndarray  # (row,) seconds
     posteriors: np.ndarray  # (row, class)
+    missing: tuple[str, ...] = ()  # clips of the fold's subset of which there is no row
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -39,69 +45,129 @@ class Loaded:
     protocol: dict[str, Any]
     stores: tuple[Store, ...]
 
+    @property
+    def holds_tags(self) -> bool:
+        """Whether rows are scores of tags, which need not sum to one."""
+        return any(store.kind == "tag" for store in self.stores)
 
-def load(directories: Sequence[Path], subsets: Sequence[str] = ("train", "valid", "test")) -> Loaded:
-    """Read posterior stores; DataError where classes differ, a row is double, or a value is no probability."""
-    stores = tuple(Store(directory, "posterior") for directory in directories)
-    for store in stores[1:]:
-        if store.tables.classes != stores[0].tables.classes:
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """What the corpus says of its splits, where it does: ``official``, or that they are not."""
+        return tuple(sorted({clip.extra["splits"] for clip in self.tables.clips if clip.extra.get("splits")}))
+
+
+def load(
+    directories: Sequence[Path], subsets: Sequence[str] = SUBSETS, kinds: Sequence[str] = ("posterior",)
+) -> Loaded:
+    """Read posterior stores; DataError where classes differ, a row is double, or a value is no probability.
+
+    ``kinds``: "tag" lets scores of tags in, which are finite and no more.
+    """
+    stores = tuple(Store(directory, *kinds) for directory in directories)
+    tables = _tables_of(stores)
+    for store, own in zip(stores[1:], tables[1:]):
+        if own.classes != tables[0].classes:
             raise DataError(f"{store.directory}: its classes are not those of {stores[0].directory}")
     blocks: list[Block] = []
     seen: dict[tuple[str, str, int, str], Path] = {}
-    for store in stores:
-        for block in _blocks(store):
-            if block.subset not in subsets:
-                continue
+    members: dict[int, dict[tuple[int, str], set[str]]] = {}
+    for store, own in zip(stores, tables):
+        if id(own) not in members:
+            members[id(own)] = _members(own)
+        expected = members[id(own)]
+        for block in _blocks(store, own, subsets):
             if (block.level, *block.key) in seen:
                 other = seen[block.level, *block.key]
                 raise DataError(
                     f"{store.directory}: {block.system}, fold {block.fold} stands in {other} too; give it once"
                 )
             seen[block.level, *block.key] = store.directory
-            blocks.append(block)
-    tables = _joined_tables(stores)
-    protocol = {name: entry for store in stores for name, entry in store.manifest.get("protocol", {}).items()}
-    return Loaded(tuple(blocks), tables, protocol, stores)
+            wanted = expected[block.fold, block.subset] if own.folds else set(own.by_id)
+            blocks.append(replace(block, missing=tuple(sorted(wanted.difference(block.clip_ids.tolist())))))
+    return Loaded(tuple(blocks), _joined_tables(stores, tables), _protocols(stores), stores)
 
 
-def _joined_tables(stores: Sequence[Store]) -> Tables:
-    first = stores[0].tables
+def merge_protocols(first: Any, second: Any) -> Any:
+    """What two folds say of how one system was chosen: equal entries once, others side by side in a list."""
+    if first == second:
+        return first
+    if isinstance(first, Mapping) and isinstance(second, Mapping):
+        shared = {key: merge_protocols(first[key], second[key]) for key in first if key in second}
+        return {**first, **second, **shared}
+    out: list[Any] = []
+    for value in (first, second):
+        out += [entry for entry in (value if isinstance(value, list) else [value]) if entry not in out]
+    return out
+
+
+def _protocols(stores: Sequence[Store]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for store in stores:
+        for name, entry in store.manifest.get("protocol", {}).items():
+            found[name] = merge_protocols(found[name], entry) if name in found else entry
+    return found
+
+
+def _tables_of(stores: Sequence[Store]) -> list[Tables]:
+    """The tables of each store; those of one content are read and held once."""
+    known: dict[tuple[str, ...], Tables] = {}
+    out = []
+    for store in stores:
+        content = tuple(store.manifest["files"].get(name, "") for name in TABLES)
+        if content not in known:
+            known[content] = store.tables
+        out.append(known[content])
+    return out
+
+
+def _members(tables: Tables) -> dict[tuple[int, str], set[str]]:
+    """The clips of each fold and subset."""
+    out: dict[tuple[int, str], set[str]] = defaultdict(set)
+    for row in tables.folds:
+        out[row.fold, row.subset].add(row.clip_id)
+    return out
+
+
+def _joined_tables(stores: Sequence[Store], tables: Sequence[Tables]) -> Tables:
+    first = tables[0]
     by_id = dict(first.by_id)
-    for store in stores[1:]:
-        for clip in store.tables.clips:
+    for store, own in zip(stores, tables):
+        if own is first:
+            continue
+        for clip in own.clips:
             if by_id.setdefault(clip.clip_id, clip).labels != clip.labels:
                 raise DataError(
                     f"{store.directory}: clip {clip.clip_id} has other labels than in {stores[0].directory}"
                 )
-    return Tables(tuple(by_id.values()), first.folds, first.classes)
+    return first if len(by_id) == len(first.clips) else Tables(tuple(by_id.values()), first.folds, first.classes)
 
 
-def _blocks(store: Store) -> list[Block]:
-    columns = store.columns("clip_id", "start", "array", "fold", "subset", "system")
-    if not columns:
-        raise DataError(f"{store.directory}: holds no rows")
-    _check_values(store, columns["array"])
+def _blocks(store: Store, tables: Tables, subsets: Sequence[str]) -> list[Block]:
+    columns = _rows(store, subsets)
+    if not len(columns["clip_id"]):
+        return []
+    _check_values(store, columns["array"], len(tables.classes))
     place = np.unique(columns["clip_id"], return_inverse=True)[1]
-    keys = np.unique(
-        np.stack([np.unique(columns[name], return_inverse=True)[1] for name in ("system", "fold", "subset")], 1),
-        axis=0,
-        return_inverse=True,
-    )[1].ravel()
+    names = {name: np.unique(columns[name], return_inverse=True) for name in ("system", "fold", "subset")}
+    keys = np.unique(np.stack([inverse for _, inverse in names.values()], 1), axis=0, return_inverse=True)[1].ravel()
     out = []
     for key in range(keys.max() + 1):
         rows = np.flatnonzero(keys == key)
         rows = rows[np.lexsort((columns["start"][rows], place[rows]))]
-        clip_ids, start = columns["clip_id"][rows], columns["start"][rows]
+        clip_ids, start = np.char.decode(columns["clip_id"][rows], "utf-8"), columns["start"][rows]
         double = (clip_ids[1:] == clip_ids[:-1]) & (start[1:] == start[:-1])
         if double.any():
             clip = clip_ids[1:][double][0]
             raise DataError(f"{store.directory}: clip {clip} at {start[1:][double][0]:g} s is there twice")
+        strangers = sorted(set(clip_ids.tolist()) - tables.by_id.keys())
+        if strangers:
+            raise DataError(f"{store.directory}: clip {strangers[0]} is not in its clips.csv")
         first = rows[0]
         out.append(
             Block(
-                str(columns["system"][first]),
+                columns["system"][first].decode(),
                 int(columns["fold"][first]),
-                str(columns["subset"][first]),
+                columns["subset"][first].decode(),
                 store.manifest["level"],
                 clip_ids,
                 start,
@@ -111,10 +177,35 @@ def _blocks(store: Store) -> list[Block]:
     return out
 
 
-def _check_values(store: Store, array: np.ndarray) -> None:
-    if array.ndim != 2 or array.shape[1] != len(store.tables.classes):
-        raise DataError(f"{store.directory}: rows of shape {array.shape[1:]} for {len(store.tables.classes)} classes")
-    if not np.isfinite(array).all() or array.min() < 0 or np.abs(array.sum(1) - 1).max() > 1e-3:
+def _rows(store: Store, subsets: Sequence[str]) -> dict[str, np.ndarray]:
+    """The columns of the rows of these subsets; texts as bytes, for most rows are often those of others."""
+    parts = []
+    wanted = np.array([name.encode() for name in subsets])
+    for entry in store.manifest["shards"]:
+        data = manifest.read_file(store.directory, entry["file"], entry["sha256"], store.verify)
+        try:
+            columns = arrays.decode(data, COLUMNS)
+            if {len(columns[name]) for name in COLUMNS} != {entry["rows"]}:
+                raise IntegrityError("its columns are not as long as the manifest says")
+        except (IntegrityError, KeyError) as error:
+            raise IntegrityError(f"{store.directory / entry['file']}: {error}; make it again") from error
+        kept = np.isin(columns["subset"], wanted)
+        parts.append(columns if kept.all() else {name: values[kept] for name, values in columns.items()})
+    if not parts:
+        raise DataError(f"{store.directory}: holds no rows")
+    try:
+        return {name: np.concatenate([part[name] for part in parts]) for name in COLUMNS}
+    except ValueError as error:
+        raise IntegrityError(f"{store.directory}: its shards do not belong together; make it again") from error
+
+
+def _check_values(store: Store, array: np.ndarray, n_classes: int) -> None:
+    if array.ndim != 2 or array.shape[1] != n_classes:
+        raise DataError(f"{store.directory}: rows of shape {array.shape[1:]} for {n_classes} classes")
+    if store.kind == "tag":
+        if not np.isfinite(array).all():
+            raise DataError(f"{store.directory}: holds scores that are not finite")
+    elif not np.isfinite(array).all() or array.min() < 0 or np.abs(array.sum(1) - 1).max() > 1e-3:
         raise DataError(
             f"{store.directory}: holds rows that are no posteriors (not finite, below 0, or a sum other than 1)"
         )

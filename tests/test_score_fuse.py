@@ -1,0 +1,107 @@
+"""fuse on stores: what it refuses, and what --allow-missing makes of clips and folds that a system lacks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_posteriors import clips_of, drawn, make_store, make_tables, store_of_folds
+
+from asctool.errors import DataError
+from asctool.stages import fuse, score
+from asctool.storage import manifest, posteriors
+
+TABLES = make_tables()
+
+
+def product(*arrays: np.ndarray) -> np.ndarray:
+    joined = np.prod([np.maximum(array, 1e-12, dtype=float) for array in arrays], axis=0)
+    return joined / joined.sum(-1, keepdims=True)
+
+
+def stores(tmp_path: Path) -> tuple[Path, np.ndarray, Path, np.ndarray]:
+    """One system with all four clips of fold 1, one without the second of them and with them in another order."""
+    ids, whole, part = clips_of(TABLES, 1), drawn(4), drawn(3, seed=1)
+    one = make_store(tmp_path / "one", TABLES, ids, whole, "one")
+    two = make_store(tmp_path / "two", TABLES, [ids[3], ids[0], ids[2]], part, "two")
+    return one, whole, two, part
+
+
+def test_a_clip_that_a_system_lacks_is_refused(tmp_path: Path) -> None:
+    one, _, two, _ = stores(tmp_path)
+    with pytest.raises(DataError, match="fold 1, test rows: two lacks 1 rows, of clips clip03; --allow-missing"):
+        fuse.fuse([one, two], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_it_is_fused_from_the_others_listed_and_counted(
+    order: int, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    one, whole, two, part = stores(tmp_path)
+    fuse.fuse([one, two][::order], tmp_path / "out", allow_missing=True)
+    (block,) = posteriors.load([tmp_path / "out"]).blocks
+    assert block.clip_ids.tolist() == clips_of(TABLES, 1)
+    expected = [product(whole[0], part[1]), whole[1], product(whole[2], part[2]), product(whole[3], part[0])]
+    np.testing.assert_allclose(block.posteriors, expected, atol=1e-6)
+    assert "two lacks 1 rows, of clips clip03" in caplog.text
+    assert manifest.read(tmp_path / "out")["missing"] == {"two": 1}
+    title = score.tables(score.score([tmp_path / "out"]))[0].title
+    assert "fusion fixed rule (rows that a system lacks: 1)" in title
+
+
+def test_a_fold_that_a_system_lacks_is_left_out_when_asked(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    all_folds, arrays = store_of_folds(tmp_path / "all", TABLES, "all")
+    rows = drawn(4, seed=7)
+    one_fold = make_store(tmp_path / "some", TABLES, clips_of(TABLES, 2), rows, "some", fold=2)
+    with pytest.raises(DataError, match="fold 1, test rows: of 2 systems only all have them"):
+        fuse.fuse([all_folds, one_fold], tmp_path / "out")
+    fuse.fuse([all_folds, one_fold], tmp_path / "out", allow_missing=True)
+    (block,) = posteriors.load([tmp_path / "out"]).blocks
+    assert block.fold == 2
+    np.testing.assert_allclose(block.posteriors, product(arrays[2], rows), atol=1e-6)
+    assert caplog.text.count("left out") == 2
+    assert manifest.read(tmp_path / "out")["missing"] == {"some": 8}
+
+
+def test_learned_rules_need_every_row(tmp_path: Path) -> None:
+    one, _, two, _ = stores(tmp_path)
+    for rule in ("weighted", "stack"):
+        with pytest.raises(DataError, match=f"--rule {rule} weighs all systems"):
+            fuse.fuse([one, two], tmp_path / "out", rule, allow_missing=True)
+
+
+def test_weights_are_learned_on_validation_rows_and_kept(tmp_path: Path) -> None:
+    """Two systems, one right and one noise: the weight goes to the one that is right; test rows change nothing."""
+    ids = clips_of(TABLES, 1) + clips_of(TABLES, 2)
+    subsets = ["test"] * 4 + ["valid"] * 4
+    truth = TABLES.targets(ids)
+    good = 0.7 * truth + 0.1
+    paths = [
+        make_store(tmp_path / name, TABLES, ids, array, name, subset=subsets)
+        for name, array in (("good", good), ("noise", drawn(8)))
+    ]
+    fuse.fuse(paths, tmp_path / "out", "weighted")
+    from asctool.storage import arrays
+    from asctool.storage.store import Store
+
+    learned = arrays.decode(Store(tmp_path / "out").read_file("fusion.h5"))
+    assert learned["fold 1 weights"][0] > 0.8 and learned["fold 1 weights"].sum() == pytest.approx(1)
+    assert "weights learned on validation rows" in score.tables(score.score([tmp_path / "out"]))[0].title
+
+
+def test_other_classes_are_refused(tmp_path: Path) -> None:
+    other = make_tables(classes=("bus", "park", "train"))
+    paths = [store_of_folds(tmp_path / str(i), tables, str(i))[0] for i, tables in enumerate((TABLES, other))]
+    with pytest.raises(DataError, match="its classes are not those of"):
+        fuse.fuse(paths, tmp_path / "out")
+
+
+def test_segments_that_differ_are_refused(tmp_path: Path) -> None:
+    ids = [clip for clip in clips_of(TABLES, 1) for _ in range(2)]
+    paths = [
+        make_store(tmp_path / name, TABLES, ids, drawn(8), name, level="segment", start=[0.0, second] * 4)
+        for name, second in (("one", 2.0), ("two", 1.5))
+    ]
+    with pytest.raises(DataError, match="one lacks 4 rows"):
+        fuse.fuse(paths, tmp_path / "segments", level="segment")
+    fuse.fuse(paths, tmp_path / "clips")  # whose clips are the same
