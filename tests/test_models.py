@@ -11,6 +11,7 @@ from asctool.models._layers import InputShape
 from asctool.training import summary
 
 SHAPE = InputShape(channels=2, bands=64, frames=80)
+INPUTS = {"feature": SHAPE, "waveform": InputShape(channels=2, bands=0, frames=30000)}  # by what a model takes
 
 
 @pytest.mark.parametrize("name", registry.names("models"))
@@ -20,14 +21,23 @@ def test_contract(name: str) -> None:
     assert dataclasses.is_dataclass(module.Config) and module.Config.__dataclass_params__.frozen
     assert {"optimizer", "learning_rate", "batch_size", "epochs"} <= set(module.TRAINING)
     torch.manual_seed(0)
-    network = models.build(name, dataclasses.asdict(module.Config()), SHAPE, 5)
-    images = torch.randn(3, 2, 64, 80)
-    logits = network(images)
+    shape = INPUTS[module.TAKES]
+    network = models.build(name, dataclasses.asdict(module.Config()), shape, 5)
+    images = torch.randn(3, *shape.row)
+    beside = [torch.arange(3) % network.N_HEADS] if hasattr(network, "N_HEADS") else []
+    logits = network(images, *beside)
     assert logits.shape == (3, 5)
     logits.square().sum().backward()
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
     network.eval()
     torch.testing.assert_close(network.classify(network.embed(images)), network(images))
+
+
+@pytest.mark.parametrize("shape", [SHAPE, INPUTS["waveform"], InputShape(2, 0, 30000, tags=80)])
+def test_a_shape_is_that_of_its_rows(shape: InputShape) -> None:
+    assert InputShape.of(shape.row, shape.tags) == shape
+    rows, *tags = shape.zeros(3)
+    assert tuple(rows.shape) == (3, *shape.row) and [tuple(t.shape) for t in tags] == [(3, 80)] * bool(shape.tags)
 
 
 def att_crnn(**config: float) -> torch.nn.Module:

@@ -8,11 +8,12 @@ from asctool.errors import UsageError
 from asctool.features._spectral import check_finite
 
 SEGMENT_FRAMES = None  # whole clips
+FULL_SCALE = 32768  # of int16
 
 
 @dataclass(frozen=True)
 class Config:
-    """Jung 2020 pre-emphasises; 0.97 is the usual factor, 0 leaves samples as they are."""
+    """0 leaves samples as they are; raw_resnet pre-emphasises by itself, so that int16 holds recordings exactly."""
 
     pre_emphasis: float = 0.0
 
@@ -42,3 +43,8 @@ def frame_count(n_samples: int, sample_rate: int, config: Config) -> int:
 def hop_seconds(sample_rate: int, config: Config) -> float:
     """Time between samples."""
     return 1 / sample_rate
+
+
+def as_int16(samples: np.ndarray) -> np.ndarray:
+    """Samples in steps of 1 / 32768, clipped at full scale: a recording of 16 bits at its own rate comes out exactly."""
+    return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

@@ -1,4 +1,4 @@
-"""Layers that several networks share. Images are (row, channel, band, frame)."""
+"""Layers that several networks share. Images are (row, channel, band, frame), waveforms (row, channel, sample)."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,27 @@ from asctool.errors import UsageError
 
 @dataclass(frozen=True)
 class InputShape:
-    """What one row of the features looks like."""
+    """What one row of the features looks like, and how long the tag vector beside it is."""
 
     channels: int
-    bands: int
+    bands: int  # 0: a waveform, whose frames are samples
     frames: int
+    tags: int = 0  # 0: nothing beside it
+
+    @classmethod
+    def of(cls, row: tuple[int, ...], tags: int = 0) -> "InputShape":
+        """The shape of a row: (channel, band, frame), or (channel, sample)."""
+        return cls(row[0], row[1] if len(row) == 3 else 0, row[-1], tags)
+
+    @property
+    def row(self) -> tuple[int, ...]:
+        """The inverse of :meth:`of`."""
+        return (self.channels, self.bands, self.frames) if self.bands else (self.channels, self.frames)
+
+    def zeros(self, n_rows: int) -> tuple[Tensor, ...]:
+        """What a network of this input is called with: rows of zeros, and tags where it takes them."""
+        tags = [torch.zeros(n_rows, self.tags)] if self.tags else []
+        return torch.zeros(n_rows, *self.row), *tags
 
 
 class PhanConvolutions(nn.Module):

@@ -24,6 +24,7 @@ TRAINING = {
     "epochs": 300,
     "loss": "kl",
 }
+TAKES = "feature"
 INITIAL_DEVIATION = 0.05  # of all weights, section 3.1; biases begin at zero
 
 

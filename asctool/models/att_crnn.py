@@ -13,6 +13,7 @@ from asctool.models._layers import InputShape, PhanConvolutions, additive_scores
 
 # The paper's training, section 4.3 and equation 12.
 TRAINING = {"optimizer": "adam", "learning_rate": 1e-4, "batch_size": 100, "epochs": 500, "loss": "kl"}
+TAKES = "feature"
 
 
 @dataclass(frozen=True)

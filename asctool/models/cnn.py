@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from asctool.errors import UsageError
 from asctool.models._layers import InputShape, PhanConvolutions
-from asctool.models.att_crnn import TRAINING
+from asctool.models.att_crnn import TAKES, TRAINING
 
-__all__ = ["TRAINING", "Config", "Network"]
+__all__ = ["TAKES", "TRAINING", "Config", "Network"]
 
 
 @dataclass(frozen=True)

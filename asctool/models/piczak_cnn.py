@@ -20,6 +20,7 @@ TRAINING = {
     "epochs": 300,
     "loss": "kl",
 }
+TAKES = "feature"
 KERNEL = (57, 6)  # of the first convolution: nearly all of the 60 bands
 POOL, POOL_STRIDE = (4, 3), (1, 3)
 NARROW = (1, 3)  # the second convolution and its pooling

@@ -1,16 +1,18 @@
 """svm: a calibrated support vector machine on embeddings, in the place of the network's output layer."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from asctool import registry
-from asctool.classifiers import calibrated
+from asctool.classifiers import calibrated, tuning
 from asctool.errors import DataError, UsageError
 from asctool.storage import arrays, atomic, manifest, settings
 from asctool.storage.manifest import Recipe
+from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Columns, Store, check_output, write_rows
 
 VERSION = 1
@@ -19,20 +21,34 @@ MODEL = "svm.h5"
 
 @dataclass(frozen=True)
 class Settings:
-    """Platt's calibration: on scores of folds inside the training subset."""
+    """Platt's calibration, on scores of folds inside the training subset; what ``--tune`` chooses from."""
 
     calibration_folds: int = 3
+    tune_kernels: tuple[str, ...] = ("linear", "rbf", "sigmoid")
+    tune_c: tuple[float, ...] = (0.01, 0.1, 1.0, 10.0, 100.0)
+    tune_folds: int = 3  # inside the training subset, where there are no validation rows
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.calibration_folds < 2:
-            raise UsageError(f"calibration_folds={self.calibration_folds}: two at least")
+        for name in ("calibration_folds", "tune_folds"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"{name}={getattr(self, name)}: two at least")
+        if not self.tune_kernels or not self.tune_c or not all(c > 0 for c in self.tune_c):
+            raise UsageError("tune_kernels and tune_c: one of each at least, every c above 0")
 
 
 def configure(kernel: str, values: dict[str, Any]) -> tuple[Settings, Any]:
     """The settings of the stage and of a kernel, from one mapping of names."""
     own, config = settings.split(values, Settings, registry.load("classifiers", kernel).Config)
     return own, config
+
+
+def candidates(own: Settings, kernel: str | None, config: Any) -> tuple[tuning.Candidate, ...]:
+    """What ``--tune`` chooses from: each C with each kernel, or with the one that is given and configured."""
+    if kernel is not None:
+        return tuple(tuning.Candidate(kernel, replace(config, c=c)) for c in own.tune_c)
+    configs = {name: registry.load("classifiers", name).Config() for name in own.tune_kernels}
+    return tuple(tuning.Candidate(name, replace(found, c=c)) for name, found in configs.items() for c in own.tune_c)
 
 
 def svm(
@@ -44,8 +60,13 @@ def svm(
     fold: int | None = None,
     system: str | None = None,
     force: bool = False,
+    dry_run: bool = False,
+    tune: Sequence[tuning.Candidate] = (),
 ) -> bool:
     """Fit on the original training rows, write posteriors of validation and test rows; False when they are there.
+
+    With ``tune`` the best of these takes the place of ``kernel`` and ``config``: on validation rows where there are
+    any, else on grouped folds inside the training subset; never on test rows.
 
     The fold is that of the run that made the embeddings; ``fold`` is for a network trained on nothing here.
     """
@@ -55,12 +76,35 @@ def svm(
     columns = store.columns("clip_id", "start", "array", "subset")
     subset = columns["subset"] if "subset" in columns else _subsets(store, columns["clip_id"], fold)
     name = system or f"{store.manifest['systems'][0]} svm"
-    options = {"kernel": kernel, "fold": fold, "system": name, **settings.as_dict(own), **settings.as_dict(config)}
+    options = {"fold": fold, "system": name, "calibration_folds": own.calibration_folds, "seed": own.seed}
+    if tune:
+        tried = [f"{one.kernel} {settings.as_dict(one.config)}" for one in tune]
+        options |= {"tune": tried, "tune_folds": own.tune_folds}
+    else:
+        options |= {"kernel": kernel, **settings.as_dict(config)}
     recipe = Recipe("posterior", "svm", VERSION, options, {"embeddings": store.content, "labels": _labels_hash(store)})
-    if manifest.settled(output, recipe, force):
+    if manifest.settled(
+        output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, "rbf" if tune else kernel, name)
+    ):
         return False
     train = _training_rows(store, columns["clip_id"], subset)
     targets, groups = _targets_and_groups(store, columns["clip_id"][train])
+    tuned: dict[str, Any] = {}
+    chosen_on = "given"
+    if tune:
+        judged = _judging_rows(store, columns, subset)
+        choice = tuning.tune(
+            columns["array"][train],
+            targets,
+            groups,
+            len(store.tables.classes),
+            tune,
+            own.seed,
+            own.tune_folds,
+            judged,
+        )
+        kernel, config, chosen_on = choice.best.kernel, choice.best.config, "valid" if judged else "train folds"
+        tuned = _described(choice, tune)
     model = calibrated.fit(
         columns["array"][train],
         targets,
@@ -74,7 +118,7 @@ def svm(
     with atomic.writer_lock(output):
         wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
         out = _rows(columns, wanted, calibrated.predict(model, columns["array"][wanted]), fold, subset, name)
-        protocol = {**next(iter(store.manifest.get("protocol", {"": {}}).values())), "kernel and C": "given"}
+        protocol = {**next(iter(store.manifest.get("protocol", {"": {}}).values())), "kernel and C": chosen_on}
         write_rows(
             output,
             recipe,
@@ -86,9 +130,38 @@ def svm(
             fold=fold,
             systems=[name],
             protocol={name: protocol},
+            **tuned,
             paths={"embeddings": manifest.relative(embeddings, output)},
         )
     return True
+
+
+def _estimate(store: Store, columns: Columns, subset: np.ndarray, kernel: str, name: str) -> Estimate:
+    """Of posteriors and the machine, which is a vector a class or, with a kernel, every training row at most."""
+    train = _training_rows(store, columns["clip_id"], subset)
+    _targets_and_groups(store, columns["clip_id"][train])  # refuses what cannot be fitted
+    n_classes, dim = len(store.tables.classes), columns["array"].shape[1]
+    n_rows = int(np.isin(subset, ("valid", "test")).sum())
+    machine = 8 * dim * (n_classes if kernel == "linear" else len(train))
+    return Estimate(of_rows(store.tables, n_rows, 4 * n_classes, name) + machine)
+
+
+def _judging_rows(store: Store, columns: Columns, subset: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Features and targets of the validation rows; None without any."""
+    valid = np.flatnonzero(subset == "valid")
+    if not len(valid):
+        return None
+    return columns["array"][valid], _targets_and_groups(store, columns["clip_id"][valid])[0]
+
+
+def _described(choice: tuning.Choice, tried: Sequence[tuning.Candidate]) -> dict[str, Any]:
+    """What the manifest says of a choice: the accuracy of each candidate, and which one it was."""
+    accuracies = [
+        {"kernel": one.kernel, **settings.as_dict(one.config), "accuracy": round(accuracy, 6)}
+        for one, accuracy in zip(tried, choice.accuracies)
+    ]
+    best = {"kernel": choice.best.kernel, **settings.as_dict(choice.best.config)}
+    return {"tuning": {"chosen": best, "candidates": accuracies}}
 
 
 def _fold_of(store: Store, fold: int | None) -> int:

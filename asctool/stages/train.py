@@ -3,23 +3,29 @@
 import json
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from asctool import models, parallel, registry
-from asctool.errors import DataError, UsageError
-from asctool.evaluation import fusion
-from asctool.storage import atomic, manifest, rows, settings
+from asctool.errors import DataError, IntegrityError, UsageError
+from asctool.evaluation import fusion, metrics
+from asctool.storage import atomic, manifest, rows, settings, tags
 from asctool.storage.manifest import Recipe
-from asctool.storage.run import HISTORY, Run, RunWriter, encode_history
+from asctool.storage.rehearsal import Estimate
+from asctool.storage.run import EVENTS, HISTORY, KEPT, Run, RunWriter, encode_history
 from asctool.storage.store import Store, check_output
+
+if TYPE_CHECKING:
+    from asctool.training.given import Given
 
 log = logging.getLogger("asctool")
 
 VERSION = 1
+CARRIED = ("channels", "denoise", "dataset")  # from the features: what predict and bundle must know of them
 CHECKPOINT_SECONDS = 20.0  # at most this much training is done again after a kill, or one epoch if that is longer
 
 
@@ -61,24 +67,56 @@ def train(
     init_from: Path | None = None,
     force: bool = False,
     progress: parallel.Progress | None = None,
+    tag_stores: Sequence[Path] = (),
+    soft_targets: Path | None = None,
+    stream: str = "auto",
+    dry_run: bool = False,
 ) -> bool:
     """Train one network on one fold, or go on where an earlier call was stopped; False when it is trained already.
 
-    ``monitor`` writes the test accuracy of every epoch into the history; it chooses nothing.
+    ``monitor`` writes the test accuracy of every epoch into the history; it chooses nothing. ``tag_stores`` give each
+    row the tags of its clip; ``soft_targets``, a tag store, takes the place of the labels of the clips that it holds.
+    ``stream`` says whether features stay on disk: auto, yes, no; it changes no result.
     """
     check_output(output, features, *([init_from] if init_from else []))
-    store = Store(features, "feature")
-    data = rows.load(store, fold)
-    recipe = _recipe(store, data, plan, fold, init_from)
-    if manifest.settled(output, recipe, force):
+    store = Store(features, registry.load("models", plan.model).TAKES)
+    given = _gather(store, plan, rows.load(store, fold, stream), tag_stores, soft_targets)
+    recipe = _recipe(store, given, plan, fold, init_from)
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(store, given, plan, device)):
         return False
     _check_choices(plan, device)
     with atomic.writer_lock(output):
         writer = RunWriter(output, recipe)
         if force:
             writer.discard()
-        _Session(store, data, plan, fold, device, monitor, init_from, writer).run(progress or parallel.Silent())
+        _Session(store, given, plan, fold, device, monitor, init_from, writer).run(progress or parallel.Silent())
     return True
+
+
+def _estimate(store: Store, given: "Given", plan: Plan, device: str) -> Estimate:
+    """Of the weights that are selected, and of checkpoints: weights, the optimiser's moments, the best weights."""
+    import torch
+
+    from asctool.models._layers import InputShape
+
+    _check_choices(plan, device)
+    shape = InputShape.of(given.rows.features.shape[1:], given.n_tags)
+    with torch.device("meta"):  # its sizes are all that is asked
+        network = models.build(plan.model, plan.config, shape, len(store.tables.classes))
+    weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    moments = {"sgd": int(plan.training.momentum > 0), "adam": 2, "amsgrad": 3}[plan.training.optimizer]
+    copies = 1 + moments + (plan.training.select != "last")
+    return Estimate(weights * (1 + KEPT * copies))
+
+
+def _gather(
+    store: Store, plan: Plan, data: rows.FoldRows, tag_stores: Sequence[Path], soft_targets: Path | None
+) -> "Given":
+    from asctool.training import given
+
+    beside = tags.load(tag_stores) if tag_stores else None
+    soft = tags.load([soft_targets]) if soft_targets else None
+    return given.gather(store, data, plan.model, plan.config, plan.training.loss, beside, soft)
 
 
 def _check_choices(plan: Plan, device: str) -> None:
@@ -90,8 +128,8 @@ def _check_choices(plan: Plan, device: str) -> None:
         epochs.mixing(plan.training.mix)
 
 
-def _recipe(store: Store, data: rows.FoldRows, plan: Plan, fold: int, init_from: Path | None) -> Recipe:
-    used = {name: data.select(name) for name in ("train", "valid", "test")}
+def _recipe(store: Store, given: "Given", plan: Plan, fold: int, init_from: Path | None) -> Recipe:
+    used = {name: given.rows.select(name) for name in ("train", "valid", "test")}
     if not len(used["train"]):
         raise DataError(f"{store.directory}: fold {fold} has no training rows")
     chosen_on = plan.training.select
@@ -101,11 +139,7 @@ def _recipe(store: Store, data: rows.FoldRows, plan: Plan, fold: int, init_from:
         )
     # The content of the test rows decides nothing unless the epoch is chosen by them, so it is no part of the recipe.
     seen = ("train", "valid", "test") if chosen_on == "test" else ("train", "valid")
-    inputs = {
-        f"{name} rows": manifest.content_hash(data.hashes[used[name]].tobytes(), data.targets[used[name]].tobytes())
-        for name in seen
-        if len(used[name])
-    }
+    inputs = {f"{name} rows": manifest.content_hash(*given.seen(name)) for name in seen if len(used[name])}
     if init_from:
         inputs["initial weights"] = Run(init_from).content
     config = {
@@ -115,6 +149,7 @@ def _recipe(store: Store, data: rows.FoldRows, plan: Plan, fold: int, init_from:
         "network": settings.as_dict(plan.config),
         "training": settings.as_dict(plan.training),
         "features": store.feature_config,
+        **({"tags": given.tags.identity} if given.tags else {}),
     }
     return Recipe("run", "train", VERSION, config, inputs)
 
@@ -125,7 +160,7 @@ class _Session:
     def __init__(
         self,
         store: Store,
-        data: rows.FoldRows,
+        given: "Given",
         plan: Plan,
         fold: int,
         device: str,
@@ -137,22 +172,24 @@ class _Session:
 
         from asctool.models._layers import InputShape
         from asctool.training import devices
-        from asctool.training.examples import Examples, Normalization, normalization_of
+        from asctool.training.examples import Normalization, normalization_of
         from asctool.training.trainer import Trainer
 
         devices.use_all_cores()
         self.store, self.plan, self.fold, self.writer = store, plan, fold, writer
+        self.made_from = {"features": store.directory} | ({"initial weights": init_from} if init_from else {})
         self.classes = store.tables.classes
         self.device = devices.choose(device)
         self.parts = {
-            name: Examples(data.features[index], data.targets[index], data.clip_index(index))
+            name: given.examples(name)
             for name in ("train", "valid", "test")
-            if len(index := data.select(name)) and (name != "test" or monitor or plan.training.select == "test")
+            if len(given.rows.select(name)) and (name != "test" or monitor or plan.training.select == "test")
         }
-        given = store.manifest.get("normalization")  # of mixed rows: the statistics of those that were mixed
+        known = store.manifest.get("normalization")  # of mixed rows: the statistics of those that were mixed
         training = self.parts["train"]
-        self.normalization = Normalization(**given) if given else normalization_of(training.features)
-        self.shape = InputShape(*training.features.shape[1:])
+        self.normalization = Normalization(**known) if known else normalization_of(training.features)
+        self.trained_rows = manifest.content_hash(given.rows.hashes[given.rows.select("train")].tobytes())
+        self.shape = InputShape.of(training.features.shape[1:], given.n_tags)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(plan.training.seed)
             network = models.build(plan.model, plan.config, self.shape, len(self.classes))
@@ -189,32 +226,45 @@ class _Session:
         }
         for name in ("valid", "test"):
             if name in self.parts:
-                segment, clip = self._accuracy(name)
-                entry |= {f"{name}_segment_accuracy": round(segment, 6), f"{name}_clip_accuracy": round(clip, 6)}
+                entry |= {f"{name}_{figure}": round(value, 6) for figure, value in self._judged(name).items()}
         self.progress.history.append(entry)
         self._remember_best(entry)
         told = ", ".join(f"{key.replace('_', ' ')} {value:.4g}" for key, value in entry.items() if key != "epoch")
         log.info("epoch %d: %s", result.epoch, told)
 
-    def _accuracy(self, name: str) -> tuple[float, float]:
-        """Accuracy of segments, and of clips by the product of their segments' posteriors."""
+    def _judged(self, name: str) -> dict[str, float]:
+        """Accuracy of segments, and of clips by the product of their segments; of tags lwlrap by their mean."""
         from asctool.training import inference
 
-        part = self.parts[name]
-        posteriors = inference.compute(
-            self.trainer.network, part.features, self.normalization, "posterior", self.device, self.trainer.bfloat16
+        part, is_tagged = self.parts[name], self.plan.training.loss == "bce"
+        outputs = inference.compute(
+            self.trainer.network,
+            part.features,
+            self.normalization,
+            "tag" if is_tagged else "posterior",
+            self.device,
+            self.trainer.bfloat16,
+            part.beside if self.shape.tags else None,
+            inference.slice_frames(self.plan.training.crop_frames),
         )
-        first = np.unique(part.clips, return_index=True)[1]
-        clips = fusion.segments_to_clips(posteriors, part.clips, len(first), "product")
-        segment = (posteriors.argmax(1) == part.classes).mean()
-        return float(segment), float((clips.argmax(1) == part.classes[first]).mean())
+        first, inverse, counts = np.unique(part.clips, return_index=True, return_inverse=True, return_counts=True)[1:]
+        if is_tagged:
+            clips = np.zeros((len(first), outputs.shape[1]))
+            np.add.at(clips, inverse, outputs)
+            found = metrics.lwlrap((part.targets[first] > 0).astype(np.int64), clips / counts[:, None])
+            return {"clip_lwlrap": found.overall if any(found.labels) else 0.0}
+        clips = fusion.segments_to_clips(outputs, part.clips, len(first), "product")
+        segment = (outputs.argmax(1) == part.classes).mean()
+        right = (clips.argmax(1) == part.classes[first]).mean()
+        return {"segment_accuracy": float(segment), "clip_accuracy": float(right)}
 
     def _remember_best(self, entry: dict[str, Any]) -> None:
         chosen_on = self.plan.training.select
         if chosen_on == "last":
             return
-        if entry[f"{chosen_on}_clip_accuracy"] > self.progress.best:
-            self.progress.best = entry[f"{chosen_on}_clip_accuracy"]
+        figure = entry[f"{chosen_on}_clip_{'lwlrap' if self.plan.training.loss == 'bce' else 'accuracy'}"]
+        if figure > self.progress.best:
+            self.progress.best = figure
             self.progress.best_epoch = entry["epoch"]
             weights = self.trainer.network.state_dict()
             self.progress.best_weights = {name: value.detach().clone() for name, value in weights.items()}
@@ -228,16 +278,23 @@ class _Session:
 
         state = {"trainer": self.trainer.state(), "progress": vars(self.progress), "threads": _threads()}
         self.writer.checkpoint(self.trainer.epoch, checkpoint.encode(state))
-        self.writer.show_history(self.progress.history)
+        self.writer.show(self._shown())
+
+    def _shown(self) -> dict[str, bytes]:
+        """What there is to look at while training goes on."""
+        return {HISTORY: encode_history(self.progress.history), EVENTS: _events(self.progress.history)}
 
     def _resume(self) -> None:
-        from asctool.training import checkpoint
+        from asctool.training import checkpoint, resuming
 
         data = self.writer.last_checkpoint()
         if data is None:
             return
-        state = checkpoint.decode(data, self.device)
-        self.trainer.restore(state["trainer"])
+        try:
+            state = checkpoint.decode(data, self.device)
+            resuming.restore(self.trainer, state)
+        except IntegrityError as error:
+            raise IntegrityError(f"{self.writer.directory}: {error}; begin anew with --force") from error
         self.progress = _Progress(**state["progress"])
         log.info("going on after epoch %d", self.trainer.epoch)
         if state["threads"] != _threads():
@@ -258,6 +315,7 @@ class _Session:
             "shape": vars(self.shape),
             "normalization": {k: list(v) for k, v in vars(self.normalization).items()},
             "protocol": self._protocol(),
+            **{name: self.store.manifest[name] for name in CARRIED if name in self.store.manifest},
         }
         model = checkpoint.encode(
             {
@@ -265,9 +323,13 @@ class _Session:
                 "description": json.dumps(described | {"config": self.writer.recipe.config}),
             }
         )
-        files = {HISTORY: encode_history(self.progress.history), "curves.png": _curves(self.progress.history)}
-        _write_tensorboard(self.writer.directory, self.progress.history)
-        self.writer.finish(model, files, content=checkpoint.weights_hash(network), **described)
+        files = {**self._shown(), "curves.png": _curves(self.progress.history)}
+        content = checkpoint.weights_hash(network)
+        where = {
+            "paths": {name: manifest.relative(path, self.writer.directory) for name, path in self.made_from.items()},
+            "contents": {"features": self.store.content},
+        }
+        self.writer.finish(model, files, content=content, trained_rows=self.trained_rows, **described, **where)
 
     def _protocol(self) -> dict[str, Any]:
         """Which subset chose the epoch: shown wherever a result of this run is shown."""
@@ -278,8 +340,8 @@ class _Session:
     def _say_summary(self, network: Any) -> None:
         from asctool.training import summary
 
-        shape = (self.shape.channels, self.shape.bands, self.shape.frames)
-        log.info("%s on rows of %s (channel, band, frame), %d classes", self.plan.model, shape, len(self.classes))
+        axes = "channel, band, frame" if self.shape.bands else "channel, sample"
+        log.info("%s on rows of %s (%s), %d classes", self.plan.model, self.shape.row, axes, len(self.classes))
         for layer in summary.layers(network, self.shape):
             log.info("  %-24s %-12s %-18s %9d", layer.name, layer.kind, layer.output, layer.parameters)
         log.info("%d parameters; %s", summary.n_parameters(network), self.device)
@@ -289,11 +351,9 @@ class _Session:
 
 def _initialise(network: Any, run: Path) -> None:
     """Weights of another run where names and shapes agree."""
-    import torch
+    from asctool.training import loading
 
-    from asctool.training import checkpoint
-
-    weights = checkpoint.decode(Run(run).model(), torch.device("cpu"))["weights"]
+    weights = loading.weights(Run(run).model(), run)
     own = network.state_dict()
     taken = {name: value for name, value in weights.items() if name in own and own[name].shape == value.shape}
     network.load_state_dict({**own, **taken})
@@ -318,7 +378,7 @@ def _curves(history: list[dict[str, Any]]) -> bytes:
     left.plot(epochs, [row["loss"] for row in history])
     left.set(xlabel="epoch", ylabel="training loss", ylim=(0, None))
     for name in history[0]:
-        if name.endswith("accuracy"):
+        if name.endswith(("accuracy", "lwlrap")):
             label = "training rows (mixed, if any are)" if name == "accuracy" else name.replace("_", " ")
             right.plot(epochs, [row[name] for row in history], label=label)
     right.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.02))
@@ -328,15 +388,23 @@ def _curves(history: list[dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-def _write_tensorboard(directory: Path, history: list[dict[str, Any]]) -> None:
-    import shutil
+def _events(history: list[dict[str, Any]]) -> bytes:
+    """The history as TensorBoard reads it; of a longer one the beginning is the same, so that it follows a training.
 
-    from torch.utils.tensorboard import SummaryWriter
+    Its clock is the time spent on epochs: a training that goes on after a pause shows none.
+    """
+    import io
 
-    folder = directory / "tensorboard"
-    shutil.rmtree(folder, ignore_errors=True)
-    with SummaryWriter(str(folder)) as writer:
-        for row in history:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, row["epoch"])
+    from tensorboard.compat.proto.event_pb2 import Event
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from tensorboard.summary.writer.record_writer import RecordWriter
+
+    buffer, seconds = io.BytesIO(), 0.0
+    writer = RecordWriter(buffer)
+    writer.write(Event(wall_time=0.0, file_version="brain.Event:2").SerializeToString())
+    for row in history:
+        seconds += row["seconds"]
+        values = [Summary.Value(tag=name, simple_value=value) for name, value in row.items() if name != "epoch"]
+        event = Event(wall_time=seconds, step=row["epoch"], summary=Summary(value=values))
+        writer.write(event.SerializeToString())
+    return buffer.getvalue()

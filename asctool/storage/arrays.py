@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +47,31 @@ def decode(data: bytes, names: Sequence[str] | None = None) -> dict[str, np.ndar
         OverflowError,
     ) as error:  # h5py's, of damage
         raise IntegrityError(f"is no file of plain arrays: {error}") from error
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an array lies in a file: contiguous, in the byte order of its type."""
+
+    first_byte: int
+    shape: tuple[int, ...]
+    dtype: np.dtype
+
+
+def locate(data: bytes, name: str) -> Place:
+    """Where an array lies in what :func:`encode` wrote; IntegrityError where it is not whole in there."""
+    import h5py
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            dataset = _plain(file, name)
+            place = Place(int(dataset.id.get_offset() or 0), tuple(dataset.shape), dataset.dtype)
+            n_bytes = dataset.nbytes
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, OverflowError) as error:
+        raise IntegrityError(f"is no file of plain arrays: {error}") from error
+    if place.first_byte + n_bytes > len(data) or (n_bytes and not place.first_byte):
+        raise IntegrityError(f"is no file of plain arrays: {name!r} does not lie in it")
+    return place
 
 
 def _plain(file: Any, name: str) -> Any:

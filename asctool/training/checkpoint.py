@@ -22,7 +22,8 @@ def decode(data: bytes, device: torch.device) -> dict[str, Any]:
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location=device, weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file makes torch raise: there is no list of it
-        raise IntegrityError(f"a checkpoint cannot be read: {str(error).splitlines()[0]}") from error
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise IntegrityError(f"a checkpoint cannot be read: {reason}") from error
     return state
 
 

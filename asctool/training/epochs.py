@@ -24,18 +24,39 @@ class Epoch:
     ratios: np.ndarray | None
 
 
-def draw(settings: Settings, epoch: int, classes: np.ndarray) -> Epoch:
-    """The epoch of a number, for training rows of the given classes."""
+def draw(settings: Settings, epoch: int, classes: np.ndarray, heads: np.ndarray | None = None) -> Epoch:
+    """The epoch of a number, counted from 0, for training rows of the given classes.
+
+    Rows of several ``heads`` come in turn, as many of each as there are of the first, and mix with their own kind.
+    """
     generator = np.random.default_rng([settings.seed, epoch])
-    n_rows = settings.rows_per_epoch or len(classes)
-    rounds = -(-n_rows // len(classes))
-    rows = np.concatenate([generator.permutation(len(classes)) for _ in range(rounds)])[:n_rows]
-    if settings.mix == "none":
+    if heads is None:
+        rows = _order(generator, len(classes), settings.rows_per_epoch or len(classes))
+    else:
+        rows = _in_turn(generator, heads, settings.rows_per_epoch)
+    if settings.mix == "none" or epoch + 1 < settings.mix_from_epoch:
         return Epoch(rows, None, None)
     module = mixing(settings.mix)
     config = module.Config(settings.mix_alpha) if settings.mix == "mixup" else module.Config()
-    parameters = module.draw(generator, classes, config)
-    return Epoch(rows, parameters.partners[rows], parameters.ratios[rows])
+    partners, ratios = np.empty(len(classes), np.int64), np.empty(len(classes), np.float32)
+    for kind in [slice(None)] if heads is None else [np.flatnonzero(heads == head) for head in np.unique(heads)]:
+        parameters = module.draw(generator, classes[kind], config)
+        partners[kind] = np.arange(len(classes))[kind][parameters.partners]
+        ratios[kind] = parameters.ratios
+    return Epoch(rows, partners[rows], ratios[rows])
+
+
+def _order(generator: np.random.Generator, n_there: int, n_rows: int) -> np.ndarray:
+    """So many rows: all in a random order, and again in another."""
+    rounds = -(-n_rows // n_there)
+    return np.concatenate([generator.permutation(n_there) for _ in range(rounds)])[:n_rows]
+
+
+def _in_turn(generator: np.random.Generator, heads: np.ndarray, n_rows: int) -> np.ndarray:
+    kinds = [np.flatnonzero(heads == head) for head in np.unique(heads)]
+    n_each = -(-n_rows // len(kinds)) if n_rows else len(kinds[0])
+    rows = np.stack([kind[_order(generator, len(kind), n_each)] for kind in kinds], 1).ravel()
+    return rows[: n_rows or len(rows)]
 
 
 def mixing(name: str) -> Any:

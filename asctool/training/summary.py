@@ -38,7 +38,7 @@ def layers(network: nn.Module, shape: InputShape) -> list[Layer]:
     ]
     training = network.training
     with torch.inference_mode():
-        network.eval()(torch.zeros(2, shape.channels, shape.bands, shape.frames))
+        network.eval()(*shape.zeros(2))
     network.train(training)
     for handle in handles:
         handle.remove()

@@ -1,0 +1,336 @@
+"""Recordings to posteriors, by all that a bundle holds: networks, SVMs, and the rules that join segments and systems.
+
+Posteriors are (class,) of a recording, (segment, class) along its time.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from asctool.classifiers import calibrated
+from asctool.errors import DataError, IntegrityError, UsageError
+from asctool.evaluation import fusion
+from asctool.features import _stream
+from asctool.features._stream import Plan, Segments, Waveform
+from asctool.storage.bundle import Bundle, Step
+from asctool.training import devices, inference, loading
+from asctool.training.loading import Trained
+
+Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
+PRODUCT = "product"
+BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
+MAX_WAITING = 64  # recordings
+
+
+@dataclass(frozen=True)
+class Heard:
+    """What a recording sounds like."""
+
+    seconds: float  # of the recording
+    posterior: np.ndarray  # (class,)
+    starts: np.ndarray  # (segment,) seconds
+    ends: np.ndarray  # (segment,) seconds, no later than the recording's
+    timeline: np.ndarray  # (segment, class)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Posteriors of one system of one fold."""
+
+    system: str
+    fold: int
+    starts: np.ndarray | None  # (segment,) seconds; None: of the recording as a whole, one row
+    seconds: float  # of a segment
+    rows: np.ndarray  # (segment, class)
+
+
+class _Network:
+    """A network where it computes, and how its rows come from recordings."""
+
+    def __init__(self, described: Mapping[str, Any], weights: Mapping[str, np.ndarray], place: torch.device) -> None:
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
+        trained: Trained = loading.assemble(described, tensors, "a network of the bundle")
+        if getattr(trained.shape, "tags", 0):
+            raise UsageError(f"{trained.config['model']}: takes tags beside each row, which predict does not make")
+        features = trained.config["features"]
+        self.plan = _stream.plan_of(features, described.get("denoise"), _row_shape(trained))
+        self.shape = _row_shape(trained)
+        training = trained.config["training"]
+        self.is_tagger = training.get("loss", "kl") == "bce"
+        self.slice_frames = inference.slice_frames(training.get("crop_frames", ()))
+        self.normalization, self.place = trained.normalization, place
+        self.network = devices.place(trained.network, place)
+        self.classes = tuple(trained.config["classes"])
+
+    def compute(self, kind: inference.Kind, rows: np.ndarray) -> np.ndarray:
+        """Embeddings or posteriors of rows, in float32.
+
+        In bfloat16 a posterior changes by some 0.005 with the rows beside it and with the processor; here a recording
+        gets the same answer in any company and on any machine.
+        """
+        return inference.compute(
+            self.network, rows, self.normalization, kind, self.place, bfloat16=False, slice_frames=self.slice_frames
+        )
+
+
+def _row_shape(trained: Trained) -> tuple[int, ...]:
+    shape = trained.shape
+    return (shape.channels, shape.bands, shape.frames) if shape.bands else (shape.channels, shape.frames)
+
+
+class Predictor:
+    """A bundle at work. ``rule`` joins folds and several models; without one it is the rule a result was fused by.
+
+    IntegrityError where the bundle's parts do not fit each other: all are tried once on silence.
+    """
+
+    def __init__(self, bundle: Bundle, device: str = "auto", rule: str | None = None) -> None:
+        devices.use_all_cores()
+        self.classes, self.steps, self.results, self.rule = bundle.classes, bundle.steps, bundle.results, rule
+        place = devices.choose(device)
+        try:
+            self.networks = [
+                _Network(described, bundle.part("network", number), place)
+                for number, described in enumerate(bundle.networks)
+            ]
+            if any(step.do == "network" and self.networks[step.network].is_tagger for step in bundle.steps):
+                raise UsageError("a network trained with loss=bce gives labels that are no distribution; give its svm")
+            self.models = {number: _model(bundle, number) for number in range(len(bundle.steps))}
+            self._try()
+        except IntegrityError:
+            raise
+        except (DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
+            raise IntegrityError(f"the parts of the model do not fit each other: {error}") from error
+
+    @cached_property
+    def plans(self) -> dict[Plan, set[int]]:
+        """Each way to make rows, with the networks that take them."""
+        found: dict[Plan, set[int]] = defaultdict(set)
+        for number, network in enumerate(self.networks):
+            found[network.plan].add(number)
+        return found
+
+    def hear(self, pieces: Iterable[Piece]) -> Heard:
+        """Posteriors of a recording; DataError where it has other channels than the networks were trained on."""
+        (heard,) = self.hear_each([pieces])
+        if isinstance(heard, DataError):
+            raise heard
+        return heard
+
+    def hear_each(self, recordings: Iterable[Iterable[Piece]]) -> Iterator[Heard | DataError]:
+        """The same of many, in order, or what is wrong with one: networks compute rows of several at once.
+
+        The first is answered at once.
+        """
+        waiting: list[_Recording] = []
+        limit = 1
+        for pieces in recordings:
+            recording = _Recording(self)
+            waiting.append(recording)
+            try:
+                for samples, rate, is_last in pieces:
+                    recording.push(samples, rate, is_last)
+                    if recording.n_waiting >= BATCH_ROWS:
+                        self._compute_waiting([recording])
+            except DataError as error:
+                recording.error = error
+            if len(waiting) >= MAX_WAITING or sum(other.n_waiting for other in waiting) >= limit:
+                yield from self._told(waiting)
+                waiting, limit = [], BATCH_ROWS
+        yield from self._told(waiting)
+
+    def _told(self, recordings: "Sequence[_Recording]") -> Iterator[Heard | DataError]:
+        self._compute_waiting([recording for recording in recordings if recording.error is None])
+        for recording in recordings:
+            yield recording.error or self._heard(recording.seconds, recording.leaves())
+
+    def _compute_waiting(self, recordings: "Sequence[_Recording]") -> None:
+        """What is asked of networks, of all rows that wait."""
+        for plan, numbers in self.plans.items():
+            parts = [(recording, rows) for recording in recordings for rows in recording.waiting.pop(plan, [])]
+            if not parts:
+                continue
+            joined = np.concatenate([rows for _, rows in parts])
+            ends = np.cumsum([len(rows) for _, rows in parts])
+            for key in self.needed:
+                if key[0] in numbers:
+                    for (recording, _), output in zip(parts, np.split(self.compute(key, joined), ends[:-1])):
+                        recording.outputs[key].append(output)
+
+    def _heard(self, seconds: float, leaves: Mapping[int, _Part]) -> Heard:
+        whole = self._final(leaves, along_time=False)
+        line = self._final(leaves, along_time=True)
+        assert line.starts is not None
+        ends = np.minimum(line.starts + line.seconds, seconds)
+        return Heard(seconds, whole.rows[0], line.starts, ends, line.rows)
+
+    def _final(self, leaves: Mapping[int, _Part], along_time: bool) -> _Part:
+        """All results as one."""
+        joined = []
+        for number, result in enumerate(self.results):
+            rule = self._rule_of(self.steps[result])
+            parts = self._value(result, leaves, along_time)
+            if not along_time:
+                parts = [_to_clip(part, rule) for part in parts]
+            joined.append(replace(_join(parts, self.rule or rule), system=str(number)))
+        return _join(joined, self.rule or self._rule_of(self.steps[self.results[0]]))
+
+    def _rule_of(self, step: Step) -> str:
+        return step.rule if step.rule in fusion.RULES else PRODUCT
+
+    def _value(self, number: int, leaves: Mapping[int, _Part], along_time: bool) -> list[_Part]:
+        """What a step gives, as fuse does it; along time, segments stay segments."""
+        step = self.steps[number]
+        if step.do != "fuse":
+            return [leaves[number]]
+        parts = [part for other in step.of for part in self._value(other, leaves, along_time)]
+        if step.level == "clip" and not along_time:
+            parts = [_to_clip(part, self._rule_of(step)) for part in parts]
+        systems = {part.system for part in parts}
+        if len(systems) == 1:
+            return [replace(part, system=step.system, rows=part.rows.astype(np.float32)) for part in parts]
+        cells: dict[int, list[_Part]] = defaultdict(list)
+        for part in sorted(parts, key=lambda part: part.system):
+            cells[part.fold].append(part)
+        whole = {fold: cell for fold, cell in cells.items() if len({part.system for part in cell}) == len(systems)}
+        if not whole:
+            raise DataError(f"step {number}: no fold has all of {len(systems)} systems")
+        return [self._fused(number, step, fold, cell) for fold, cell in sorted(whole.items())]
+
+    def _fused(self, number: int, step: Step, fold: int, cell: Sequence[_Part]) -> _Part:
+        stacked = _stacked(cell)
+        if step.rule in fusion.LEARNED:
+            prefix = f"fold {fold} "
+            learned = {name[len(prefix) :]: v for name, v in self.models[number].items() if name.startswith(prefix)}
+            rows = fusion.apply_learned(step.rule, learned, stacked)
+        else:
+            rows = fusion.combine(stacked, step.rule)
+        return replace(cell[0], system=step.system, rows=rows.astype(np.float32))
+
+    def _try(self) -> None:
+        """Silence through everything."""
+        outputs = {key: self.compute(key, self._silence(key[0])) for key in self.needed}
+        leaves = {
+            number: self.leaf(number, outputs, np.zeros(1))
+            for number, step in enumerate(self.steps)
+            if step.do != "fuse"
+        }
+        heard = self._heard(1.0, leaves)
+        if heard.posterior.shape != (len(self.classes),) or any(n.classes != self.classes for n in self.networks):
+            raise IntegrityError("the networks were trained on other classes than the model says")
+
+    def _silence(self, number: int) -> np.ndarray:
+        network = self.networks[number]
+        return np.zeros((1, *network.shape), np.int16 if network.plan.dtype == "int16" else network.plan.dtype)
+
+    @cached_property
+    def needed(self) -> list[tuple[int, inference.Kind]]:
+        """What is asked of which network."""
+        kinds: dict[str, inference.Kind] = {"network": "posterior", "svm": "embedding"}
+        return sorted({(step.network, kinds[step.do]) for step in self.steps if step.do != "fuse"})
+
+    def compute(self, key: tuple[int, inference.Kind], rows: np.ndarray) -> np.ndarray:
+        """What is asked of a network, of rows."""
+        return self.networks[key[0]].compute(key[1], rows)
+
+    def leaf(self, number: int, outputs: Mapping[tuple[int, Any], np.ndarray], starts: np.ndarray) -> _Part:
+        """Posteriors of a step that fuses nothing, from what its network gave."""
+        step = self.steps[number]
+        rows = outputs[step.network, "embedding" if step.do == "svm" else "posterior"]
+        if step.do == "svm":
+            rows = calibrated.predict(self.models[number], rows).astype(np.float32)
+        return _Part(step.system, step.fold, starts, self.networks[step.network].plan.segment_seconds, rows)
+
+
+class _Recording:
+    """One recording on its way through a predictor; ``waiting`` are rows that no network has seen yet."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self.predictor = predictor
+        self.segments = {plan: Segments(plan) for plan in predictor.plans}
+        self.waveforms: dict[Waveform, _stream.Step] = {}
+        self.starts: dict[Plan, list[np.ndarray]] = defaultdict(list)
+        self.outputs: dict[tuple[int, Any], list[np.ndarray]] = defaultdict(list)
+        self.waiting: dict[Plan, list[np.ndarray]] = defaultdict(list)
+        self.seconds = 0.0
+        self.error: DataError | None = None
+
+    @property
+    def n_waiting(self) -> int:
+        """Rows, of the feature that has most of them."""
+        return max((sum(map(len, parts)) for parts in self.waiting.values()), default=0)
+
+    def push(self, samples: np.ndarray, rate: int, is_last: bool) -> None:
+        """Go on by a piece."""
+        self.seconds += samples.shape[1] / rate
+        if not self.waveforms:
+            self._begin(samples, rate)
+        waveforms = {plan: step(samples, is_last) for plan, step in self.waveforms.items()}
+        for plan, segments in self.segments.items():
+            starts, rows = segments.push(waveforms[plan.waveform], is_last)
+            if len(rows):
+                self.starts[plan].append(starts)
+                self.waiting[plan].append(rows)
+
+    def leaves(self) -> dict[int, _Part]:
+        """The posteriors of all steps that fuse nothing."""
+        outputs = {key: np.concatenate(parts) for key, parts in self.outputs.items()}
+        starts = {plan: np.concatenate(parts) for plan, parts in self.starts.items()}
+        predictor = self.predictor
+        return {
+            number: predictor.leaf(number, outputs, starts[predictor.networks[step.network].plan])
+            for number, step in enumerate(predictor.steps)
+            if step.do != "fuse"
+        }
+
+    def _begin(self, samples: np.ndarray, rate: int) -> None:
+        for plan, numbers in self.predictor.plans.items():
+            network = self.predictor.networks[min(numbers)]
+            own = 1 if plan.waveform.mono else len(samples)
+            made = own * (2 if plan.waveform.denoising else 1) * (2 if plan.delta_width else 1)
+            if made != network.shape[0]:
+                raise DataError(
+                    f"{len(samples)} channels make features of {made}, the network was trained on {network.shape[0]}"
+                )
+            if plan.waveform not in self.waveforms:
+                self.waveforms[plan.waveform] = _stream.channels_of(samples, rate, plan.waveform)
+
+
+def _model(bundle: Bundle, number: int) -> dict[str, np.ndarray]:
+    step = bundle.steps[number]
+    arrays = bundle.part(step.do, number) if step.do != "network" else {}
+    return arrays | ({"kernel": np.array(step.kernel.encode())} if step.do == "svm" else {})
+
+
+def _to_clip(part: _Part, rule: str) -> _Part:
+    if part.starts is None:
+        return part
+    rows = fusion.segments_to_clips(part.rows, np.zeros(len(part.rows), int), 1, rule)
+    return replace(part, starts=None, rows=rows)
+
+
+def _join(parts: Sequence[_Part], rule: str) -> _Part:
+    return parts[0] if len(parts) == 1 else replace(parts[0], rows=fusion.combine(_stacked(parts), rule))
+
+
+def _stacked(parts: Sequence[_Part]) -> np.ndarray:
+    """(part, row, class); segments of another length or hop are those whose middle is nearest to the first part's."""
+    first = parts[0]
+    if first.starts is None:
+        return np.stack([part.rows for part in parts])
+    middles = first.starts + first.seconds / 2
+    return np.stack([part.rows[_nearest(part, middles)] for part in parts])
+
+
+def _nearest(part: _Part, middles: np.ndarray) -> np.ndarray:
+    if part.starts is None:
+        return np.zeros(len(middles), int)
+    own = part.starts + part.seconds / 2
+    behind = np.clip(np.searchsorted(own, middles), 0, len(own) - 1)
+    before = np.maximum(behind - 1, 0)
+    return np.where(np.abs(own[before] - middles) <= np.abs(own[behind] - middles), before, behind)
