@@ -32,3 +32,7 @@ class IntegrityError(AsctoolError):
     """A file of ours that is corrupt or incomplete."""
 
     exit_code = 5
+
+
+class WouldWrite(Exception):
+    """No error: what a stage would do, in one line, raised by a dry run in the place of doing it."""

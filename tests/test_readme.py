@@ -1,48 +1,66 @@
-"""The commands of the README, as they stand there: run on small recordings, for one epoch."""
+"""The commands of README and tutorial, as they stand there: run on small recordings, for one epoch."""
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import ROOT, in_page, run_all
 
-from asctool.cli import run
-
-README = (Path(__file__).parents[1] / "README.md").read_text()
 ESC10_TARGETS = (0, 1, 10, 11, 12, 20, 21, 38, 40, 41)
 RATE = 22050
 
 
-def commands(heading: str) -> list[list[str]]:
-    """The asctool commands of the first block below a heading that has any; one epoch instead of many."""
-    section = README.split(f"\n## {heading}\n", 1)[1].split("\n## ", 1)[0]
-    block = next(block for block in re.findall(r"```bash\n(.*?)```", section, re.DOTALL) if "asctool" in block)
-    lines = [re.sub(r"--epochs \d+", "--epochs 1", line) for line in block.splitlines() if line.startswith("asctool ")]
-    return [shlex.split(line)[1:] for line in lines]
-
-
-def run_all(found: list[list[str]], capsys: pytest.CaptureFixture[str]) -> str:
-    """Run every command; what the last one printed."""
-    for arguments in found:
-        capsys.readouterr()
-        assert run(arguments) == 0, capsys.readouterr().err
-    return capsys.readouterr().out
+def write_noise(path: Path, seconds: float, seed: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, np.random.default_rng(seed).normal(size=round(seconds * RATE)) / 9, RATE)
 
 
 def test_your_own_recordings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rng = np.random.default_rng(0)
     for label, suffix in (("kitchen", "wav"), ("street", "flac")):
-        (tmp_path / "recordings" / label).mkdir(parents=True)
         for i in range(8):
-            soundfile.write(tmp_path / "recordings" / label / f"{i}.{suffix}", rng.normal(size=3 * RATE) / 9, RATE)
+            write_noise(tmp_path / "recordings" / label / f"{i}.{suffix}", 3, i + 8 * (label == "street"))
+    write_noise(tmp_path / "new.wav", 4, 99)
     monkeypatch.chdir(tmp_path)
-    found = commands("Your own recordings")
-    assert [arguments[0] for arguments in found] == ["prep", "featurize", "train", "extract", "svm", "fuse", "score"]
+    found = in_page("README.md", "Your own recordings")
+    stages = ["prep", "featurize", "train", "extract", "svm", "fuse", "score", "report", "predict"]
+    assert [arguments[0] for arguments in found] == stages
     assert "cnn logmel svm" in run_all(found, capsys)
+    assert "<html" in (tmp_path / "report.html").read_text()
+
+
+def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Pieces of one recording share a name: four recordings a class, two pieces of each."""
+    for label, suffix in (("kitchen", "wav"), ("street", "flac")):
+        for i, name in enumerate(("morning", "noon", "evening", "night")):
+            for piece in (1, 2):
+                path = tmp_path / "recordings" / label / f"{name}-{piece}.{suffix}"
+                write_noise(path, 2.5, 100 * i + 10 * piece + (label == "street"))
+    write_noise(tmp_path / "new.wav", 4, 99)
+    monkeypatch.chdir(tmp_path)
+    found = in_page("docs/tutorial.md")
+    told = {arguments[0] for arguments in found}
+    assert told >= {"prep", "denoise", "featurize", "augment", "train", "extract", "svm", "fuse", "score"}
+    assert told >= {"report", "predict", "bundle", "info", "verify", "list"}
+    printed = run_all(found, capsys)
+    assert "data: prep would write a data directory" in printed
+    assert "16 clips" in printed and "all 16 audio files there" in printed
+    assert "cnn logmel svm" in printed and "both" in printed
+    assert printed.count(": whole: ") == 4
+    assert all(
+        (tmp_path / name).stat().st_size > 10_000 for name in ("clip.png", "features.png", "report.html", "model.asc")
+    )
+
+
+def test_measured_figures_are_those_of_the_recipe() -> None:
+    """Every accuracy in the README's table stands in the recipe's own table of results."""
+    readme = (ROOT / "README.md").read_text().split("## Measured", 1)[1].split("\n## ", 1)[0]
+    figures = re.findall(r"\d\d\.\d+(?: ± \d\.\d\d)?", readme.split("| --- |", 1)[1])
+    results = (ROOT / "recipes" / "esc10" / "RESULTS.md").read_text()
+    assert len(figures) == 9 and all(figure in results for figure in figures)
 
 
 def test_esc10_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,7 +76,7 @@ def test_esc10_by_hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         lines.append(f"{name},{fold},{target},{CATEGORIES[target]},True,{1000 + number},A")
     (tmp_path / "CORPUS" / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
     monkeypatch.chdir(tmp_path)
-    found = commands("ESC-10 by hand")
+    found = in_page("README.md", "ESC-10 by hand")
     stages = ["prep", "denoise", "featurize", "train", "extract", "svm", "fuse", "score"]
     assert [arguments[0] for arguments in found] == stages
     assert '"att_crnn gammatone svm"' in run_all(found, capsys)

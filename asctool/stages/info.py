@@ -1,18 +1,18 @@
-"""info: what an artifact is, what made it, what it holds; a figure of one of its clips."""
+"""info: what an artifact is, what it holds, what it was made from up to the audio; a figure of one of its clips."""
 
+import contextlib
 import io
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from asctool.errors import DataError, UsageError
-from asctool.storage import atomic, audio, manifest
+from asctool.errors import DataError, IntegrityError, UsageError
+from asctool.storage import atomic, audio, explanation, manifest
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables
-from asctool.storage.store import KINDS, Columns, Store
+from asctool.storage.store import Columns, Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,17 +25,30 @@ DPI = 110
 
 
 def info(artifact: Path) -> dict[str, Any]:
-    """The manifest of an artifact, and counts of its tables; of an audio file, what decoding it tells."""
+    """The manifest of an artifact, what it is in words, what it was made from; of an audio file what decoding tells."""
+    if artifact.is_file() and explanation.is_bundle(artifact):
+        with _understood(str(artifact)):
+            return explanation.explain_bundle(artifact)
     if artifact.is_file():
         facts = audio.inspect(artifact)
         return {"kind": "audio", "duration": facts.duration, **vars(facts), "warnings": list(facts.warnings)}
-    found = manifest.read(artifact)
-    if found["kind"] == "data":
-        data = DataDirectory(artifact)
-        return {**found, "description": data.description, "tables": _counts(data.tables)}
-    if found["kind"] in KINDS:
-        return {**found, "tables": _counts(Store(artifact).tables)}
-    return found
+    with _understood(str(artifact)):
+        return explanation.explain(artifact)
+
+
+def readable(found: dict[str, Any]) -> Any:
+    """The same for people: in words, without hashes, long lists cut."""
+    with _understood("an artifact"):
+        return shortened(found if found["kind"] == "audio" else explanation.for_people(found))
+
+
+@contextlib.contextmanager
+def _understood(artifact: str) -> Iterator[None]:
+    """What nobody but a hostile hand writes into a manifest is told as such: info alone reads all of it."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, StopIteration) as error:
+        raise IntegrityError(f"{artifact}: its manifest does not hold together ({error!r}); make it again") from error
 
 
 def shortened(value: Any) -> Any:
@@ -175,6 +188,8 @@ def _waves(store: Store, columns: Columns) -> Iterator["_figure.Wave"]:
     samples = np.zeros((int((firsts + columns["length"]).max()), n_channels), np.float32)
     for first, offset, length in zip(firsts, columns["offset"], columns["length"]):
         samples[first : first + length] = columns["array"][offset : offset + length]
+    if columns["array"].dtype == np.int16:
+        samples /= 32768  # its full scale
     name = "denoised waveform" if store.manifest["stage"] == "denoise" else "waveform"
     for channel in range(n_channels):
         title = f"{name}, channel {channel + 1}" if n_channels > 1 else name
@@ -203,17 +218,3 @@ def _chosen(tables: Tables, clip_id: str | None, artifact: Path) -> Clip:
 
 def _title(clip: Clip) -> str:
     return f"{clip.clip_id}: {', '.join(clip.labels)}" if clip.labels else clip.clip_id
-
-
-def _counts(tables: Tables) -> dict[str, Any]:
-    rows = Counter((row.fold, row.subset) for row in tables.folds)
-    return {
-        "clips": len(tables.clips),
-        "copies": sum(clip.is_copy for clip in tables.clips),
-        "groups": len({clip.group for clip in tables.clips}),
-        "classes": list(tables.classes),
-        "folds": {
-            str(fold): {subset: rows[fold, subset] for subset in ("train", "valid", "test") if rows[fold, subset]}
-            for fold in tables.fold_numbers
-        },
-    }

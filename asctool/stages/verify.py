@@ -1,18 +1,22 @@
 """verify: an artifact checked deeply: every hash, every row, every clip."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from asctool.errors import IntegrityError
-from asctool.storage import data_directory, manifest
+from asctool.storage import arrays, bundle, data_directory, manifest
 from asctool.storage.data_directory import DataDirectory
-from asctool.storage.run import Run
-from asctool.storage.store import KINDS, Store
+from asctool.storage.run import MODEL, Run
+from asctool.storage.store import KINDS, Store, has_its_hashes
 
 
 def verify(artifact: Path) -> str:
     """One line on what was found whole; IntegrityError names the first thing that is not."""
+    if artifact.is_file():
+        found_bundle = bundle.read(artifact)
+        return f"whole: bundle of {len(found_bundle.networks)} networks, {len(found_bundle.arrays)} arrays"
     found = manifest.read(artifact)
     kind = found["kind"]
     if kind == "scores":
@@ -28,6 +32,8 @@ def verify(artifact: Path) -> str:
 
 def _verify_data(artifact: Path) -> str:
     data = DataDirectory(artifact)
+    for name, sha256 in data.manifest["files"].items():
+        manifest.read_file(artifact, name, sha256)
     for clip in {clip.path: clip for clip in data.tables.clips}.values():
         data_directory.check_audio(data, clip)
     return (
@@ -38,7 +44,7 @@ def _verify_data(artifact: Path) -> str:
 def _verify_store(artifact: Path) -> str:
     store = Store(artifact)
     known = set(store.tables.by_id)
-    n_rows = 0
+    n_rows, content = 0, hashlib.sha256()
     for entry, columns in zip(store.manifest["shards"], store.shards()):
         where = artifact / entry["file"]
         if not np.isfinite(columns["array"]).all():
@@ -46,25 +52,30 @@ def _verify_store(artifact: Path) -> str:
         strangers = set(columns["clip_id"].tolist()) - known
         if strangers:
             raise IntegrityError(f"{where}: holds clips that are in no table: {', '.join(sorted(strangers)[:5])}")
+        if not has_its_hashes(columns):
+            raise IntegrityError(f"{where}: holds rows that are not what their hashes say")
+        content.update(columns["row_hash"].tobytes())
         n_rows += len(columns["clip_id"])
     for name in store.manifest["files"]:
-        store.read_file(name)
+        data = store.read_file(name)
+        if name.endswith(".h5"):  # the machine of svm, the weights of fuse
+            arrays.decode(data)
     if n_rows != store.manifest["rows"]:
         raise IntegrityError(f"{artifact}: {n_rows} rows where {store.manifest['rows']} are promised")
+    if content.hexdigest() != store.content:
+        raise IntegrityError(f"{artifact}: its rows are not those that its manifest promises; make it again")
     return f"whole: {store.kind} store, {n_rows} rows in {len(store.manifest['shards'])} shards"
 
 
 def _verify_run(artifact: Path) -> str:
-    import torch
-
-    from asctool.training import checkpoint
+    from asctool.training import checkpoint, loading
 
     run = Run(artifact)
     for name in run.manifest["files"]:
         run.read_file(name)
-    weights = checkpoint.decode(run.model(), torch.device("cpu"))["weights"]
-    if not all(bool(torch.isfinite(value).all()) for value in weights.values()):
-        raise IntegrityError(f"{artifact}: holds weights that are not finite")
+    trained = loading.load(run.model(), artifact / MODEL)
+    if trained.config != run.config or checkpoint.weights_hash(trained.network) != run.content:
+        raise IntegrityError(f"{artifact}: {MODEL} and the manifest are of two trainings; train it again")
     return (
         f"whole: run of {run.config['model']}, fold {run.config['fold']}, {run.manifest['protocol']['epochs']} epochs"
     )
