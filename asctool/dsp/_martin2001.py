@@ -45,17 +45,41 @@ class State(NamedTuple):
     memory: np.ndarray
 
 
-@compiled
-def track(power, scale, constants, slopes, limits, noise):  # type: ignore[no-untyped-def]
-    """Fill ``noise`` (frame, bin) from ``power`` (frame, bin); a frame of zeros only repeats the last estimate."""
-    n_bins = power.shape[1]
+class Carried(NamedTuple):
+    """What a clip that comes in pieces carries from one to the next; a clip begins with :func:`beginning`."""
+
+    rows: np.ndarray  # (9, bin), those of State
+    memory: np.ndarray  # (sub-window, bin)
+    totals: np.ndarray  # (3,) correction, sum of the smoothed power, sum of the estimate
+    seen: np.ndarray  # (1,) frames that were not silent
+
+
+def beginning(n_bins: int, n_sub: int) -> Carried:
+    """Before the first frame."""
     rows = np.zeros((9, n_bins), np.float32)
     rows[5:7] = np.inf
-    memory = np.full((constants.n_sub, n_bins), np.float32(np.inf))
-    state = State(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8], memory)
+    memory = np.full((n_sub, n_bins), np.inf, np.float32)
+    return Carried(rows, memory, np.ones(3, np.float32), np.zeros(1, np.int64))
+
+
+def rescale(carried: Carried, factor: float) -> None:
+    """Go on at another scale of the power; a power of two rounds nothing but what becomes too small to matter."""
+    powers = (carried.rows[0], carried.rows[1], carried.rows[2], carried.rows[5], carried.rows[6], carried.memory)
+    for values in powers:
+        np.maximum(values * np.float32(factor), TINY, out=values)
+    np.maximum(carried.rows[3] * np.float32(factor) ** 2, TINY * TINY, out=carried.rows[3])
+    carried.totals[1:] = np.maximum(carried.totals[1:] * np.float32(factor), TINY)
+
+
+@compiled
+def track(power, scale, constants, slopes, limits, carried, noise):  # type: ignore[no-untyped-def]
+    """Fill ``noise`` (frame, bin) from ``power`` (frame, bin); a frame of zeros only repeats the last estimate."""
+    n_bins = power.shape[1]
+    rows = carried.rows
+    state = State(rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7], rows[8], carried.memory)
     row = np.empty(n_bins, np.float32)
-    correction, unscale, seen = ONE, ONE / scale, 0
-    smooth_total, estimate_total = ONE, ONE
+    correction, unscale, seen = carried.totals[0], ONE / scale, carried.seen[0]
+    smooth_total, estimate_total = carried.totals[1], carried.totals[2]
     for t in range(len(power)):
         total = _scaled(power[t], scale, row)
         if total > TINY:
@@ -75,6 +99,8 @@ def track(power, scale, constants, slopes, limits, noise):  # type: ignore[no-un
                 estimate_total = _follow_down(state)
         for k in range(n_bins):
             noise[t, k] = state.estimate[k] * unscale
+    carried.totals[0], carried.totals[1], carried.totals[2] = correction, smooth_total, estimate_total
+    carried.seen[0] = seen
 
 
 @compiled

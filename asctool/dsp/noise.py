@@ -62,18 +62,37 @@ def minimum_statistics(power: np.ndarray, hop_seconds: float) -> np.ndarray:
 
     Martin 2001, "Noise power spectral density estimation based on optimal smoothing and minimum statistics".
     """
-    from asctool.dsp import _martin2001  # numba takes 0.4 s to import
+    return Tracker(hop_seconds)(power)
 
-    if not hop_seconds > 0:
-        raise UsageError(f"hop_seconds {hop_seconds} must be above 0")
-    peak = float(power.max(initial=0.0))
-    if peak == 0:
-        return np.zeros(power.shape, np.float32)
-    noise = np.empty(power.shape, np.float32)
-    constants, limits = _constants(hop_seconds)
-    scale = np.float32(min(PEAK / peak, 1e38))
-    _martin2001.track(np.ascontiguousarray(power, np.float32), scale, constants, SLOPE_BOUNDS, limits, noise)
-    return noise
+
+class Tracker:
+    """Minimum statistics of a clip that comes in pieces (frame, bin); each call goes on where the last one ended."""
+
+    def __init__(self, hop_seconds: float) -> None:
+        if not hop_seconds > 0:
+            raise UsageError(f"hop_seconds {hop_seconds} must be above 0")
+        self.constants, self.limits = _constants(hop_seconds)
+        self.scale = 0.0
+        self.carried: _martin2001.Carried | None = None
+
+    def __call__(self, power: np.ndarray) -> np.ndarray:
+        from asctool.dsp import _martin2001  # numba takes 0.4 s to import
+
+        peak = float(power.max(initial=0.0))
+        if self.carried is None:
+            if peak == 0:
+                return np.zeros(power.shape, np.float32)
+            self.carried = _martin2001.beginning(power.shape[1], self.constants.n_sub)
+            self.scale = min(PEAK / peak, 1e38)
+        elif peak * self.scale > PEAK:
+            factor = 2.0 ** -np.ceil(np.log2(peak * self.scale / PEAK))
+            _martin2001.rescale(self.carried, factor)
+            self.scale *= factor
+        noise = np.empty(power.shape, np.float32)
+        power = np.ascontiguousarray(power, np.float32)
+        scale = np.float32(self.scale)
+        _martin2001.track(power, scale, self.constants, SLOPE_BOUNDS, self.limits, self.carried, noise)
+        return noise
 
 
 @lru_cache(maxsize=16)
@@ -108,34 +127,105 @@ def subtract(samples: np.ndarray, sample_rate: int, config: Config) -> np.ndarra
     config.validate(sample_rate)
     if samples.ndim > 1:
         return np.stack([subtract(channel, sample_rate, config) for channel in samples])
-    hop = round(config.hop_seconds * sample_rate)
-    overlap = round(config.frame_seconds / config.hop_seconds)
-    window = np.sqrt(frames.window("hann", hop * overlap)).astype(np.float32)
-    spectrum = _analyse(samples, window, hop)
-    power = np.square(spectrum.real) + np.square(spectrum.imag)
-    spectrum *= _gain(power, minimum_statistics(power, hop / sample_rate), config)
-    return _synthesise(spectrum, window, hop)[: len(samples)]
-
-
-def _analyse(samples: np.ndarray, window: np.ndarray, hop: int) -> np.ndarray:
-    """Spectra (frame, bin) such that every sample lies in equally many frames."""
+    window, hop = _window(sample_rate, config)
     frame = len(window)
-    n_frames = -(-len(samples) // hop) + frame // hop - 1
+    n_frames = -(-len(samples) // hop) + frame // hop - 1  # every sample lies in equally many frames
     padded = np.zeros((n_frames - 1) * hop + frame, np.float32)
     padded[frame - hop : frame - hop + len(samples)] = samples
-    cut = np.lib.stride_tricks.sliding_window_view(padded, frame)[::hop]
-    return scipy.fft.rfft(cut * window, frames.fast_length(frame))
+    spectrum, power = _analyse(padded, window, hop)
+    spectrum *= _gain(power, minimum_statistics(power, hop / sample_rate), config)
+    return _synthesise(spectrum, window, hop).ravel()[frame - hop :][: len(samples)]
+
+
+class Subtraction:
+    """What :func:`subtract` does to one channel that comes in pieces (n,), at the memory of a piece.
+
+    A gain looks ahead by half of ``average_frames``, so that ``push`` returns less than it was given and ``finish``
+    the rest. Where the first piece is not the loudest, the scale of the powers differs, and with it their rounding.
+    """
+
+    def __init__(self, sample_rate: int, config: Config) -> None:
+        config.validate(sample_rate)
+        self.config = config
+        self.window, self.hop = _window(sample_rate, config)
+        self.track = Tracker(self.hop / sample_rate)
+        self.samples = np.zeros(len(self.window) - self.hop, np.float32)  # yet to be framed, and what they overlap
+        self.frames: tuple[np.ndarray, ...] = ()  # spectrum, power, noise, each (frame, bin)
+        self.n_past = 0  # of these frames, whose gains are applied and which only average into others
+        self.overlap = np.zeros((len(self.samples) // self.hop, self.hop), np.float32)
+        self.to_drop = len(self.samples)  # of the padding in front
+        self.n_left = 0  # samples that are owed
+
+    def push(self, samples: np.ndarray) -> np.ndarray:
+        """Go on by a piece; what is ready of the result."""
+        self.n_left += len(samples)
+        return self._go_on(samples, final=False)
+
+    def finish(self) -> np.ndarray:
+        """The rest of the result."""
+        n_unframed = len(self.samples) - (len(self.window) - self.hop)
+        n_frames = len(self.window) // self.hop - 1 + (n_unframed > 0)
+        return self._go_on(np.zeros(n_frames * self.hop - n_unframed, np.float32), final=True)
+
+    def _go_on(self, samples: np.ndarray, final: bool) -> np.ndarray:
+        self.samples = np.concatenate([self.samples, samples]).astype(np.float32, copy=False)
+        n_frames = (len(self.samples) - len(self.window)) // self.hop + 1
+        if n_frames > 0:
+            length = (n_frames - 1) * self.hop + len(self.window)
+            spectrum, power = _analyse(self.samples[:length], self.window, self.hop)
+            self.samples = self.samples[n_frames * self.hop :]
+            new = (spectrum, power, self.track(power))
+            self.frames = tuple(map(np.concatenate, zip(self.frames, new))) if self.frames else new
+        if not self.frames:
+            return np.zeros(0, np.float32)
+        size = self.config.average_frames
+        end = len(self.frames[0]) - (0 if final else size - 1 - size // 2)
+        return self._apply(end) if end > self.n_past else np.zeros(0, np.float32)
+
+    def _apply(self, end: int) -> np.ndarray:
+        """Apply the gains of the frames before ``end``, forget what no later gain needs."""
+        spectrum, power, noise = self.frames
+        own = slice(self.n_past, end)
+        summed = _synthesise(spectrum[own] * _gain(power, noise, self.config)[own], self.window, self.hop)
+        summed[: len(self.overlap)] += self.overlap
+        n_whole = len(summed) - len(self.overlap)
+        self.overlap = summed[n_whole:]
+        forgotten = max(0, end - self.config.average_frames // 2)
+        self.frames, self.n_past = tuple(part[forgotten:] for part in self.frames), end - forgotten
+        ready = summed[:n_whole].ravel()
+        dropped = min(self.to_drop, len(ready))
+        ready = ready[dropped:][: self.n_left]
+        self.to_drop -= dropped
+        self.n_left -= len(ready)
+        return ready
+
+
+def _window(sample_rate: int, config: Config) -> tuple[np.ndarray, int]:
+    """Square root of Hann, and the hop, in samples."""
+    hop = round(config.hop_seconds * sample_rate)
+    overlap = round(config.frame_seconds / config.hop_seconds)
+    return np.sqrt(frames.window("hann", hop * overlap)).astype(np.float32), hop
+
+
+def _analyse(samples: np.ndarray, window: np.ndarray, hop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Spectra and their power (frame, bin) of all whole frames."""
+    cut = np.lib.stride_tricks.sliding_window_view(samples, len(window))[::hop]
+    spectrum = scipy.fft.rfft(cut * window, frames.fast_length(len(window)))
+    return spectrum, np.square(spectrum.real) + np.square(spectrum.imag)
 
 
 def _synthesise(spectrum: np.ndarray, window: np.ndarray, hop: int) -> np.ndarray:
-    """Overlap and add what ``_analyse`` made: sqrt-Hann twice is Hann, whose sum over hops is half the overlap."""
+    """Overlap and add, (hop of the result, sample): sqrt-Hann twice is Hann, whose sum over hops is half the overlap.
+
+    The first and the last rows, as many as frames overlap by hops, are incomplete.
+    """
     n_frames, frame = len(spectrum), len(window)
     overlap = frame // hop
     parts = scipy.fft.irfft(spectrum, frames.fast_length(frame))[:, :frame] * (window * np.float32(2 / overlap))
     summed = np.zeros((n_frames + overlap - 1, hop), np.float32)
     for part in range(overlap):
         summed[part : part + n_frames] += parts[:, part * hop : (part + 1) * hop]
-    return summed.ravel()[frame - hop :]
+    return summed
 
 
 def _gain(power: np.ndarray, noise: np.ndarray, config: Config) -> np.ndarray:

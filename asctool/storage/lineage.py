@@ -1,0 +1,137 @@
+"""What a run or a result stands on: followed from posteriors to SVMs to embeddings to runs, by path and content."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asctool.errors import AsctoolError, DataError, IntegrityError
+from asctool.storage import arrays, manifest
+from asctool.storage.bundle import Step
+from asctool.storage.run import Run
+from asctool.storage.store import Store
+
+SVM, FUSION = "svm.h5", "fusion.h5"  # what the stages svm and fuse keep their models in
+
+
+@dataclass
+class Lineage:
+    """Runs, and the steps that lead from them to what was asked for; ``arrays`` by step, as in a bundle."""
+
+    classes: tuple[str, ...] = ()
+    runs: list[Run] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    results: list[int] = field(default_factory=list)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, step: Step, model: Mapping[str, np.ndarray] | None = None) -> int:
+        """Its place."""
+        place = len(self.steps)
+        self.steps.append(step)
+        self.arrays |= {f"{step.do}/{place}/{name}": value for name, value in (model or {}).items()}
+        return place
+
+
+def collect(directories: Sequence[Path]) -> Lineage:
+    """What runs and posteriors stand on; DataError where that is not there, IntegrityError where it is not the same."""
+    found = Lineage()
+    for directory in directories:
+        found.results.append(_follow(found, directory, ()))
+    return found
+
+
+def _follow(found: Lineage, directory: Path, above: tuple[Path, ...]) -> int:
+    """The place of the step that gives what an artifact holds."""
+    if directory.resolve() in above:
+        raise IntegrityError(f"{directory}: says that it was made from itself")
+    described = manifest.read(directory)
+    if described["kind"] == "run":
+        run = Run(directory)
+        name = f"{run.config['model']} {run.config['features']['type']} softmax"
+        return _network(found, run, "network", name)
+    if described["kind"] != "posterior":
+        raise DataError(
+            f"{directory}: is of kind {described['kind']!r}; give a run, what svm or fuse wrote, or a bundle"
+        )
+    store = Store(directory, "posterior")
+    _same_classes(found, store.tables.classes, directory)
+    follow = {"extract": _extracted, "svm": _svm, "fuse": _fused}.get(described["stage"])
+    if follow is None:
+        raise DataError(f"{directory}: came from {described['stage']}, which keeps no model")
+    return follow(found, store, (*above, directory.resolve()))
+
+
+def _extracted(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
+    return _network(found, _run_of(store), "network", str(store.manifest["systems"][0]))
+
+
+def _svm(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
+    embeddings = _open(store, "embeddings", lambda path: Store(path, "embedding"))
+    if embeddings.manifest["stage"] != "extract":
+        raise DataError(f"{embeddings.directory}: came from {embeddings.manifest['stage']}, which keeps no model")
+    model = dict(_model(store, SVM))
+    kernel = bytes(np.asarray(model.pop("kernel", b"")).item()).decode("ascii", "replace")
+    return _network(found, _run_of(embeddings), "svm", str(store.manifest["systems"][0]), kernel, model, store)
+
+
+def _fused(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
+    names = sorted((name for name in store.manifest["inputs"]), key=lambda name: int(name.split()[-1]))
+    of = []
+    for name in names:
+        part = _open(store, name, lambda path: Store(path, "posterior"))
+        of.append(_follow(found, part.directory, above))
+    model = _model(store, FUSION) if FUSION in store.manifest["files"] else None
+    config = store.config
+    return found.add(Step("fuse", config["system"], of=tuple(of), rule=config["rule"], level=config["level"]), model)
+
+
+def _network(
+    found: Lineage,
+    run: Run,
+    do: str,
+    system: str,
+    kernel: str = "",
+    model: Mapping[str, np.ndarray] | None = None,
+    store: Store | None = None,
+) -> int:
+    _same_classes(found, tuple(run.config["classes"]), run.directory)
+    known = [other.directory.resolve() for other in found.runs]
+    if run.directory.resolve() not in known:
+        found.runs.append(run)
+        known.append(run.directory.resolve())
+    fold = (store.manifest.get("fold") if store else None) or run.config["fold"]
+    place = known.index(run.directory.resolve())
+    return found.add(Step(do, system, network=place, fold=int(fold), kernel=kernel), model)
+
+
+def _run_of(store: Store) -> Run:
+    return _open(store, "run", Run)
+
+
+def _open(store: Store, name: str, opened: Any) -> Any:
+    """An input of a store, where its manifest says that it lies; its content must be what the store was made from."""
+    path = store.directory.resolve().parent / str(store.manifest.get("paths", {}).get(name, ""))
+    try:
+        artifact = opened(path)
+    except AsctoolError as error:
+        raise type(error)(f"{store.directory}: was made from what cannot be used: {error}") from error
+    if artifact.content != store.manifest["inputs"].get(name):
+        raise IntegrityError(
+            f"{path}: is not what {store.directory} was made from: it was made anew since; run both again"
+        )
+    return artifact
+
+
+def _model(store: Store, name: str) -> dict[str, np.ndarray]:
+    try:
+        return arrays.decode(store.read_file(name))
+    except IntegrityError as error:
+        raise IntegrityError(f"{store.directory / name}: {error}") from error
+
+
+def _same_classes(found: Lineage, classes: tuple[str, ...], directory: Path) -> None:
+    if found.classes and found.classes != classes:
+        raise DataError(f"{directory}: its classes are not those of what was given before it")
+    found.classes = classes
