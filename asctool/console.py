@@ -59,6 +59,11 @@ def set_up(quiet: bool) -> None:
     log.propagate = False
 
 
+def warn(message: str) -> None:
+    """A line on standard error that --quiet does not silence."""
+    logging.getLogger("asctool").warning("%s", message)
+
+
 class Bar:
     """Progress: a bar with rate and remaining time on a terminal, a plain line now and then elsewhere."""
 
@@ -227,16 +232,39 @@ def write_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
 
 
+def write_record(record: dict[str, Any]) -> None:
+    """A value in one line of standard output, at once: what comes one by one, for programs."""
+    import json
+
+    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def write_csv(rows: list[list[str]]) -> None:
+    """Rows of a csv on standard output, at once."""
+    import csv
+
+    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
+    sys.stdout.flush()
+
+
+def write_lines(lines: list[str]) -> None:
+    """Lines on standard output, at once."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
+
+
 def write_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on standard output, for people."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=escape(title), title_justify="left")
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else "right")
+        table.add_column(escape(column), justify="left" if i == 0 else "right")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     width = None if sys.stdout.isatty() else 160
     Console(file=sys.stdout, width=width).print(table)
 

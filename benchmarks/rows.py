@@ -17,7 +17,11 @@ COLUMNS = ("what", "against", "times as fast", "at least", "ms", "x real time", 
 
 @dataclass(frozen=True)
 class Row:
-    """Two ways to compute the same of ``audio_seconds`` of sound, and what cannot be done without ("limits")."""
+    """Two ways to compute the same of ``audio_seconds`` of sound, and what cannot be done without ("limits").
+
+    ``before`` is called ahead of each of them, and takes no part in the measurement. The clock is processor time, which
+    others at work on the machine hardly change; where files are written it has to be that on the wall.
+    """
 
     what: str
     against: str
@@ -26,6 +30,8 @@ class Row:
     ours: Callable[[], object]
     theirs: Callable[[], object]
     limits: dict[str, Callable[[], object]] = field(default_factory=dict)
+    before: Callable[[], object] = lambda: None
+    clock: Callable[[], float] = time.process_time
 
 
 @dataclass(frozen=True)
@@ -66,10 +72,11 @@ def measure(make: Callable[[], Row], repeats: int) -> Result:
     with threadpool_limits(1):
         for repeat in range(-1, repeats):  # the first time compiles and fills caches: it does not count
             for name, function in functions.items():
-                start = time.perf_counter()
+                row.before()
+                start = row.clock()
                 function()
                 if repeat >= 0:
-                    seconds[name].append(time.perf_counter() - start)
+                    seconds[name].append(row.clock() - start)
     medians = {name: median(times) for name, times in seconds.items()}
     limits = {name: medians[name] for name in row.limits}
     return Result(row, medians["ours"], medians["theirs"], limits, _two_cores(make))
@@ -86,9 +93,11 @@ def _two_cores(make: Callable[[], Row], seconds: float = 1.0) -> float:
 def _rounds(make: Callable[[], Row], seconds: float) -> int:
     row = make()
     with threadpool_limits(1):
+        row.before()
         row.ours()
         end, rounds = time.perf_counter() + seconds, 0
         while time.perf_counter() < end:
+            row.before()
             row.ours()
             rounds += 1
     return rounds

@@ -43,7 +43,7 @@ def _log_mel(seconds: int) -> Row:
         )
         return np.log(np.maximum(power, config.floor_power))
 
-    limits = {"the FFT alone": _fft_alone(40 * seconds, 1152), "a copy": samples.copy}
+    limits = {"scipy's FFT alone": _fft_alone(40 * seconds, 1152), "a copy": samples.copy}
     return Row(
         f"log-mel, 64 bands, 50 ms, 22.05 kHz, {seconds} s",
         "librosa.feature.melspectrogram",
@@ -81,7 +81,7 @@ def _gammatone_by_weights(length: int, at_least: float) -> Row:
         return np.log(np.maximum(bands, floor, out=bands), out=bands)
 
     what = f"gammatone by weights, 128 bands, 1024 samples, FFT {length}, 44.1 kHz, 5 s"
-    limits = {"the FFT alone": _fft_alone(430, length), "a copy": samples.copy}
+    limits = {"scipy's FFT alone": _fft_alone(430, length), "a copy": samples.copy}
     return Row(what, "gammatone.fftweight.fft_gtgram", 5, at_least, ours, theirs, limits)
 
 

@@ -311,7 +311,9 @@ def test_a_run_whose_weights_were_changed_is_refused(tmp_path: Path) -> None:
 
     model = checkpoint.encode({"weights": {"w": torch.ones(100)}})
     with atomic.writer_lock(tmp_path):
-        RunWriter(tmp_path, Recipe("run", "train", 1, {}, {})).finish(model, {"history.csv": b"epoch\n"})
+        config = {"model": "cnn", "fold": 1, "classes": [], "features": {}}
+        recipe = Recipe("run", "train", 1, config, {})
+        RunWriter(tmp_path, recipe).finish(model, {"history.csv": b"epoch\n"}, content="", protocol={})
     assert Run(tmp_path).model() == model
     rng = np.random.default_rng(0)
     for _ in range(100):

@@ -38,8 +38,9 @@ def recipe(name: str, tmp_path: Path, *options: str, failing: str = "") -> tuple
 STAGES = {
     "mini": ["prep", "denoise", "featurize", "augment", "train", "extract", "svm", "fuse", "score"],
     "esc10": ["prep", "denoise", "featurize", "train", "extract", "svm", "fuse", "score"],
+    "dcase2013": ["prep", "denoise", "featurize", "train", "extract", "svm", "fuse", "score"],
 }
-CORPUS = {"mini": (), "esc10": ("--corpus", "somewhere")}
+CORPUS = {"mini": (), "esc10": ("--corpus", "somewhere"), "dcase2013": ("--corpus", "somewhere")}
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
@@ -92,9 +93,7 @@ def lives(pid: str) -> bool:
 
 
 def test_one_stage_alone(tmp_path: Path) -> None:
-    status, calls, _ = recipe(
-        "esc10", tmp_path, "--stage", "6", "--stop-stage", "6", "--folds", "3", "--system", "cnn"
-    )
+    status, calls, _ = recipe("esc10", tmp_path, "--stage", "6", "--stop-stage", "6", "--folds", "3", "--system", "cnn")
     assert status == 0
     assert [call.split()[0] for call in calls] == ["svm", "svm"]
     assert all("/fold3/cnn-" in call for call in calls)

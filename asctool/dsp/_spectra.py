@@ -1,24 +1,35 @@
-"""The loops around the FFT, compiled: windowing (frame, sample) and squared magnitudes (frame, bin)."""
+"""Power spectra of a clip's frames at any length of the FFT: own kernels, or scipy.fft between compiled loops."""
 
 import numba
+import numpy as np
+import scipy.fft
 
-compiled = numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
+from asctool.dsp import _fft
+
+compiled = numba.njit(cache=True, **_fft.FLAGS)
+
+
+def power_of_frames(length: int) -> _fft.Kernel:
+    """A function (samples, begin, hop, window, power) that fills power (frame, bin) with squared magnitudes.
+
+    Frames are cut from samples, the first one at ``begin``, multiplied by the window and zero-padded to ``length``.
+    """
+    if _fft.fits(length):
+        return _fft.power_kernel(length)
+
+    def fill(samples: np.ndarray, begin: int, hop: int, window: np.ndarray, power: np.ndarray) -> None:
+        padded = np.zeros((len(power), length), np.float32)
+        window_frames(samples, begin, hop, window, padded)
+        square(scipy.fft.rfft(padded).view(np.float32), power)
+
+    return fill
 
 
 @compiled
 def window_frames(samples, begin, hop, window, frames):  # type: ignore[no-untyped-def]
-    """Fill the first columns of ``frames`` with windowed samples; the first frame begins at ``begin``, 0 or below."""
-    length = len(window)
+    """Fill the first columns of ``frames`` with windowed samples."""
     for i in range(len(frames)):
-        start = begin + i * hop
-        inside = min(max(0, -start), length)
-        outside = max(inside, min(length, len(samples) - start))
-        heard = samples[start + inside : start + outside]  # a slice: indices that may be negative are not vectorised
-        frame, weights = frames[i, inside:outside], window[inside:outside]
-        for j in range(len(heard)):
-            frame[j] = heard[j] * weights[j]
-        frames[i, :inside] = 0
-        frames[i, outside:length] = 0
+        _fft.cut_out(samples, begin + i * hop, window, frames[i])
 
 
 @compiled

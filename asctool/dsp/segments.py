@@ -14,6 +14,6 @@ def starts(n_frames: int, length: int, hop: int) -> list[int]:
     return [*range(0, last, hop), last]
 
 
-def cut(frames: np.ndarray, length: int, hop: int) -> np.ndarray:
-    """(..., frame) -> (segment, ..., length); the clip must be as long as a segment at least."""
-    return np.stack([frames[..., first : first + length] for first in starts(frames.shape[-1], length, hop)])
+def cut(frames: np.ndarray, length: int, hop: int) -> list[np.ndarray]:
+    """(..., frame) -> a view (..., length) for each segment; the clip must be as long as a segment at least."""
+    return [frames[..., first : first + length] for first in starts(frames.shape[-1], length, hop)]

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from asctool import parallel, registry
-from asctool.errors import DataError, UsageError
+from asctool.errors import DataError, UsageError, WouldWrite
 from asctool.storage import atomic, audio, data_directory, manifest, rows, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
+from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import HASH_DIGITS, Store, check_output, plan_shards, write_rows
 from asctool.training import varied_rows
 from asctool.training.examples import normalization_of
@@ -98,6 +99,7 @@ def augment(
     jobs: int | None = None,
     force: bool = False,
     progress: parallel.Progress | None = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write the augmented data directory or feature store; False when it is there already."""
     check_output(output, source)
@@ -110,10 +112,11 @@ def augment(
     if is_data:
         if fold is not None:
             raise UsageError("--fold is for feature stores; a copy trains in every fold in which its clip does")
-        return _augment_clips(source.resolve(), output.resolve(), plan, jobs, force, progress or parallel.Silent())
+        shown = progress or parallel.Silent()
+        return _augment_clips(source.resolve(), output.resolve(), plan, jobs, force, shown, dry_run)
     if fold is None:
         raise UsageError(f"--fold must be given: {names} uses the training rows of one fold")
-    return _augment_rows(source, output, plan, fold, force)
+    return _augment_rows(source, output, plan, fold, force, dry_run)
 
 
 # Copies of clips
@@ -128,7 +131,13 @@ class _Copy:
 
 
 def _augment_clips(
-    source: Path, output: Path, plan: Plan, jobs: int | None, force: bool, progress: parallel.Progress
+    source: Path,
+    output: Path,
+    plan: Plan,
+    jobs: int | None,
+    force: bool,
+    progress: parallel.Progress,
+    dry_run: bool,
 ) -> bool:
     """Labels and folds that changed bring the tables up to date and leave the copies."""
     data = DataDirectory(source)
@@ -140,8 +149,8 @@ def _augment_clips(
     if taken:
         raise UsageError(f"{source}: holds such copies already ({taken[0]}); give the data that they were made from")
     recipe = _recipe(data, sources, plan)
-    if manifest.settled(output, recipe, force):
-        return _update_tables(data, output, recipe, sources, plan)
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(data, sources, plan)):
+        return _update_tables(data, output, recipe, sources, plan, dry_run)
     with atomic.writer_lock(output):
         tag = manifest.rebuild_tag(output, recipe) if force else recipe.fingerprint
         directory = output / f"{COPIES_NAME}{tag[:12]}"
@@ -182,6 +191,14 @@ def _n_bytes(data: DataDirectory, clip: Clip, plan: Plan) -> int:
     """Bytes of a clip's copies, had they its length."""
     n_copies = sum(1 for _ in _planned(clip, plan))
     return int(clip.duration * data.sample_rate(clip)) * data.channels(clip) * 2 * n_copies
+
+
+def _estimate(data: DataDirectory, sources: Sequence[Clip], plan: Plan) -> Estimate:
+    """Of the copies, as if none became longer or shorter, and of what the tables say of each."""
+    n_copies = sum(1 for clip in sources for _ in _planned(clip, plan))
+    tables = sum(entry.stat().st_size for entry in data.path.iterdir() if entry.is_file())
+    share = 1 + n_copies / len(data.tables.clips)
+    return Estimate(sum(_n_bytes(data, clip, plan) for clip in sources) + share * tables)
 
 
 @dataclass(frozen=True)
@@ -258,7 +275,8 @@ def _encode_wav(samples: np.ndarray, rate: int) -> bytes:
 
 def _write(data: DataDirectory, output: Path, recipe: Recipe, copies: Sequence[_Copy]) -> None:
     tables = _tables(data, output, [copy.clip for copy in copies])
-    data_directory.write(output, recipe, tables, _description(data, output, recipe, tables, copies))
+    description = _description(data, output, recipe, tables, copies)
+    data_directory.write(output, recipe, tables, description, paths={"data": manifest.relative(data.path, output)})
 
 
 def _tables(data: DataDirectory, output: Path, copies: Sequence[Clip]) -> Tables:
@@ -287,7 +305,9 @@ def _description(
     }
 
 
-def _update_tables(data: DataDirectory, output: Path, recipe: Recipe, sources: Sequence[Clip], plan: Plan) -> bool:
+def _update_tables(
+    data: DataDirectory, output: Path, recipe: Recipe, sources: Sequence[Clip], plan: Plan, dry_run: bool
+) -> bool:
     """Rewrite the tables of a data directory whose copies are right; whether there was anything to rewrite."""
     old, copies = DataDirectory(output), []
     for planned in (copy for clip in sources for copy in _planned(clip, plan)):
@@ -296,6 +316,8 @@ def _update_tables(data: DataDirectory, output: Path, recipe: Recipe, sources: S
         copies.append(_Copy(clip, old.description["files"][was.path]))
     if encode_tables(_tables(data, output, [copy.clip for copy in copies])) == encode_tables(old.tables):
         return False
+    if dry_run:
+        raise WouldWrite(f"{output}: its copies are there; augment would bring its tables up to date")
     with atomic.writer_lock(output):
         _write(data, output, recipe, copies)
     return True
@@ -312,19 +334,16 @@ def _remove_older(output: Path, kept: Path) -> None:
 # Rows of features
 
 
-def _augment_rows(features: Path, output: Path, plan: Plan, fold: int, force: bool) -> bool:
+def _augment_rows(features: Path, output: Path, plan: Plan, fold: int, force: bool, dry_run: bool) -> bool:
     assert isinstance(plan.own, Rows)
     store = Store(features, "feature")
     ((method, config),) = plan.methods.items()
     options = {"method": method, "fold": fold, **plan.options}
     recipe = Recipe("feature", "augment", VERSION, options, {"features": store.content})
-    if manifest.settled(output, recipe, force):
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate_rows(store, plan, fold)):
         return False
-    data = rows.load(store, fold)
-    train = data.select("train")
-    if not len(train):
-        raise DataError(f"{features}: fold {fold} has no training rows")
-    kept = ("axes", "channels", "frame_seconds", "band_hz")
+    data, train = _training_rows(store, fold)
+    kept = ("axes", "channels", "frame_seconds", "band_hz", "denoise", "dataset")
     described = {key: store.manifest[key] for key in kept if key in store.manifest}
     with atomic.writer_lock(output):
         vary = varied_rows.mask if takes(method) == "rows" else varied_rows.mix
@@ -334,5 +353,22 @@ def _augment_rows(features: Path, output: Path, plan: Plan, fold: int, force: bo
         columns = vary(module, config, data, train, first, statistics, plan.own.seed)
         normalization = {name: list(value) for name, value in vars(statistics).items()}
         more = {"fold": fold, "normalization": normalization, "feature_config": store.feature_config, **described}
+        more["paths"] = {"features": manifest.relative(features, output)}
         write_rows(output, recipe, store.tables, columns, **more)
     return True
+
+
+def _training_rows(store: Store, fold: int) -> tuple[rows.FoldRows, np.ndarray]:
+    data = rows.load(store, fold)
+    train = data.select("train")
+    if not len(train):
+        raise DataError(f"{store.directory}: fold {fold} has no training rows")
+    return data, train
+
+
+def _estimate_rows(store: Store, plan: Plan, fold: int) -> Estimate:
+    assert isinstance(plan.own, Rows)
+    data, train = _training_rows(store, fold)
+    n_rows = len(varied_rows.spread(len(train), plan.own.rows_per_row))
+    row_bytes = data.features[:1].nbytes + data.targets[:1].nbytes
+    return Estimate(of_rows(store.tables, n_rows, row_bytes))

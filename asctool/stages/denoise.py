@@ -14,6 +14,7 @@ from asctool.storage import atomic, audio, manifest, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
+from asctool.storage.rehearsal import Estimate
 from asctool.storage.store import Columns, ShardWriter, StoreWriter, check_output, plan_shards
 
 VERSION = 1
@@ -40,6 +41,7 @@ def denoise(
     jobs: int | None = None,
     force: bool = False,
     progress: parallel.Progress | None = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write the denoised waveforms of all clips; False when they are there already."""
     data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
@@ -52,10 +54,11 @@ def denoise(
         {**settings.as_dict(own), **settings.as_dict(config)},
         {"data": data.content()},
     )
-    if manifest.settled(output, recipe, force):
-        return False
     clips = data.tables.clips
-    plan = plan_shards([_n_bytes(data, index, own) for index in range(len(clips))])
+    sizes = [_n_bytes(data, index, own) for index in range(len(clips))]
+    plan = plan_shards(sizes)
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan)):
+        return False
     with atomic.writer_lock(output):
         writer = StoreWriter(output, recipe, len(plan), force)
         work = _Work(data_directory, writer.shards, tuple(plan), own, config)
@@ -65,7 +68,8 @@ def denoise(
         for index, _ in parallel.run(work, todo, jobs):
             progress.advance(plan[index][1] - plan[index][0])
         rates = sorted({own.sample_rate or data.sample_rate(clip) for clip in clips})
-        writer.finish(data.tables, axes=["sample", "channel"], sample_rates=rates)
+        paths = {"data": manifest.relative(data_directory, output)}
+        writer.finish(data.tables, axes=["sample", "channel"], sample_rates=rates, paths=paths)
     return True
 
 

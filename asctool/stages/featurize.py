@@ -11,12 +11,13 @@ import numpy as np
 from asctool import parallel, registry
 from asctool.dsp import segments
 from asctool.dsp.delta import delta, delta_batch
-from asctool.errors import DataError, UsageError
+from asctool.errors import DataError, UsageError, WouldWrite
 from asctool.storage import atomic, audio, manifest, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, encode_tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, check_output, plan_shards
+from asctool.storage.rehearsal import Estimate
+from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, Written, check_output, plan_shards
 
 if TYPE_CHECKING:
     import torch
@@ -34,7 +35,7 @@ class Settings:
     segment_hop_frames: int | None = None  # None: as long as a segment
     channels: Literal["mono", "own"] = "mono"  # mono: the mean of a recording's channels
     delta_width: int = 9  # frames of the regression
-    dtype: Literal["float32", "float16"] = "float32"  # as stored
+    dtype: Literal["float32", "float16", "int16"] = "float32"  # as stored; int16: waveforms, of full scale 32768
 
     def __post_init__(self) -> None:
         if not audio.MIN_RATE_HZ <= self.sample_rate <= audio.MAX_RATE_HZ:
@@ -65,6 +66,8 @@ def configure(name: str, values: dict[str, Any]) -> tuple[Settings, Feature]:
     """The settings of the stage and of a feature type, from one mapping of names."""
     own, config = settings.split(values, Settings, registry.load("features", name).Config)
     config.validate(own.sample_rate)
+    if own.dtype == "int16" and name != "waveform":
+        raise UsageError(f"dtype=int16 is for waveforms; {name} is stored as float32 or float16")
     frames = registry.load("features", name).SEGMENT_FRAMES
     own = replace(own, segment_frames=own.segment_frames or frames)
     return replace(own, segment_hop_frames=own.segment_hop_frames or own.segment_frames), Feature(name, config)
@@ -105,6 +108,7 @@ def featurize(
     force: bool = False,
     progress: parallel.Progress | None = None,
     device: "torch.device | None" = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write the features of all clips; False when they are there already (labels and folds are brought up to date).
 
@@ -120,20 +124,24 @@ def featurize(
     if device is not None:
         _try(device, own, feature)
     recipe = _recipe(data, own, feature, denoised, with_delta)
-    if manifest.settled(output, recipe, force):
-        return _update_tables(output, data)
     work = _Work(data_directory, ShardWriter(output, "", 0), (), own, feature, denoised, with_delta, device)
     clips = data.tables.clips
-    plan = plan_shards([work.n_bytes(clip) for clip in clips])
+    sizes = [work.n_bytes(clip) for clip in clips]
+    plan = plan_shards(sizes)
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan)):
+        return _update_tables(output, data, dry_run)
     with atomic.writer_lock(output):
         writer = StoreWriter(output, recipe, len(plan), force)
         work = replace(work, shards=writer.shards, plan=tuple(plan))
         todo = writer.shards.missing()
         progress = progress or parallel.Silent()
         progress.start(f"featurize {feature.name}", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
-        for index, _ in parallel.run(work, todo, jobs if device is None else 1):
+        for index, written in parallel.run(work, todo, jobs if device is None else 1):
+            writer.add(index, written)
             progress.advance(plan[index][1] - plan[index][0])
-        writer.finish(data.tables, **_describe(own, feature, work))
+        made_from = {"data": data_directory} | ({"denoised": denoised} if denoised else {})
+        paths = {name: manifest.relative(path, output) for name, path in made_from.items()}
+        writer.finish(data.tables, **_describe(own, feature, work), paths=paths)
     return True
 
 
@@ -149,12 +157,14 @@ def _recipe(data: DataDirectory, own: Settings, feature: Feature, denoised: Path
     return Recipe(kind, "featurize", VERSION, config, inputs)
 
 
-def _update_tables(output: Path, data: DataDirectory) -> bool:
+def _update_tables(output: Path, data: DataDirectory, dry_run: bool = False) -> bool:
     """Rewrite the tables of a store whose rows are right; whether there was anything to rewrite."""
     old = manifest.read(output)
     tables = encode_tables(data.tables)
     if all(atomic.sha256(content) == old["files"].get(name) for name, content in tables.items()):
         return False
+    if dry_run:
+        raise WouldWrite(f"{output}: its rows are there; featurize would bring its tables up to date")
     with atomic.writer_lock(output):
         manifest.commit(output, old, tables)
     return True
@@ -163,7 +173,8 @@ def _update_tables(output: Path, data: DataDirectory) -> bool:
 def _describe(own: Settings, feature: Feature, work: "_Work") -> dict[str, Any]:
     axes = ["sample", "channel"] if feature.name == "waveform" else ["channel", "band", "frame"]
     hop = feature.module.hop_seconds(own.sample_rate, feature.config)
-    more = {"axes": axes, "frame_seconds": hop, "channels": work.channel_names()}
+    more = {"axes": axes, "frame_seconds": hop, "channels": work.channel_names(), "dataset": work.data.dataset}
+    more["denoise"] = work.denoised.config if work.denoised else None
     if hasattr(feature.module, "band_frequencies"):
         frequencies = feature.module.band_frequencies(own.sample_rate, feature.config)
         more["band_hz"] = [round(float(hz), 3) for hz in frequencies]
@@ -191,9 +202,9 @@ class _Work:
     def denoised(self) -> Store | None:
         return Store(self.denoised_path, "waveform") if self.denoised_path else None
 
-    def __call__(self, index: int) -> None:
+    def __call__(self, index: int) -> Written:
         clips = self.data.tables.clips[slice(*self.plan[index])]
-        self.shards.write(index, self._columns(clips))
+        return self.shards.write(index, self._columns(clips))
 
     def channel_names(self) -> list[str]:
         """What each channel of a row holds, from the first clip's number of channels."""
@@ -216,22 +227,24 @@ class _Work:
 
     def _columns(self, clips: Sequence[Clip]) -> Columns:
         rows = [self._segments(array) for array in self._arrays(clips)]
+        parts = [part for _, parts in rows for part in parts]
         columns = {
             "clip_id": np.repeat([clip.clip_id for clip in clips], [len(starts) for starts, _ in rows]),
             "start": np.concatenate([starts for starts, _ in rows]),
         }
         if self.feature.name != "waveform":
-            return columns | {"array": np.concatenate([arrays for _, arrays in rows]).astype(self.own.dtype)}
-        arrays = [np.ascontiguousarray(array.T) for _, parts in rows for array in parts]
-        lengths = np.array([len(array) for array in arrays])
-        joined = np.concatenate(arrays).astype(self.own.dtype)
+            return columns | {"array": np.stack(parts, dtype=self.own.dtype, casting="same_kind")}
+        lengths = np.array([part.shape[1] for part in parts])
+        if self.own.dtype == "int16":
+            parts = [self.feature.module.as_int16(part) for part in parts]
+        joined = np.concatenate([part.T for part in parts], dtype=self.own.dtype, casting="same_kind")
         return columns | {"array": joined, "offset": np.cumsum(lengths) - lengths, "length": lengths}
 
-    def _segments(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Start of each segment in seconds, and (segment, channel, ..., frame)."""
+    def _segments(self, array: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Start of each segment in seconds, and views of (channel, ..., frame)."""
         length, hop = self.own.segment_frames, self.own.segment_hop_frames
         if length is None or hop is None:
-            return np.zeros(1), array[None]
+            return np.zeros(1), [array]
         starts = segments.starts(array.shape[-1], length, hop)
         seconds = np.array(starts) * self.feature.module.hop_seconds(self.own.sample_rate, self.feature.config)
         return seconds, segments.cut(array, length, hop)
@@ -244,6 +257,8 @@ class _Work:
             cleaned = self.denoised.clip(clip.clip_id).T
             rates = self.denoised.manifest["config"]["sample_rate"] or rate
             channels.append(self._at_rate(cleaned, rates, clip))
+        if len(channels) == 1:
+            return self._padded(channels[0])
         n_samples = min(part.shape[1] for part in channels)
         return self._padded(np.concatenate([part[:, :n_samples] for part in channels]))
 
@@ -259,8 +274,8 @@ class _Work:
         if self.own.segment_frames is None:
             return samples
         hop = self.feature.module.hop_seconds(self.own.sample_rate, self.feature.config)
-        need = round(self.own.segment_frames * hop * self.own.sample_rate)
-        return np.pad(samples, ((0, 0), (0, max(0, need - samples.shape[1]))))
+        lacking = round(self.own.segment_frames * hop * self.own.sample_rate) - samples.shape[1]
+        return np.pad(samples, ((0, 0), (0, lacking))) if lacking > 0 else samples
 
     def _arrays(self, clips: Sequence[Clip]) -> Iterator[np.ndarray]:
         """Features of whole clips, one after the other; on a device in batches of neighbours of one length."""

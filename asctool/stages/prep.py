@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -12,11 +13,13 @@ from typing import Any
 from asctool import parallel, registry
 from asctool.corpora import _folds
 from asctool.corpora._corpus import Corpus
-from asctool.errors import DataError, UsageError
-from asctool.storage import atomic, audio, data_directory, manifest, settings
+from asctool.errors import DataError, UsageError, WouldWrite
+from asctool.storage import atomic, data_directory, inspection, manifest, settings
 from asctool.storage.audio import AudioFacts
 from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
+from asctool.storage.download import fetch_all, missing
 from asctool.storage.manifest import Recipe
+from asctool.storage.rehearsal import Estimate, size
 from asctool.storage.store import check_output
 
 log = logging.getLogger("asctool")
@@ -34,16 +37,40 @@ class Settings:
     seed: int = 0
     allow_missing_classes: bool = False  # a class without a training clip
     skip_bad: bool = False  # leave out files that cannot be read; they are counted and written to rejected.csv
+    max_seconds: float = 600.0  # of a file: a few bytes of flac can hold hours of silence; what is longer is bad
 
     def __post_init__(self) -> None:
         if self.n_folds < 2:
             raise UsageError(f"n_folds={self.n_folds}: two at least")
+        if not self.max_seconds > 0:
+            raise UsageError(f"max_seconds={self.max_seconds}: must be above 0")
 
 
 def configure(corpus: str, values: dict[str, Any]) -> tuple[Settings, Any]:
     """The settings of the stage and of a corpus, from one mapping of names."""
     own, config = settings.split(values, Settings, registry.load("corpora", corpus).Config)
     return own, config
+
+
+def download(
+    corpus: str,
+    source: Path,
+    output: Path,
+    config: Any,
+    progress: parallel.Progress | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Fetch a corpus' archives, check and unpack them into ``source``; how many of them were not there yet."""
+    check_output(output, source)
+    module = registry.load("corpora", corpus)
+    if not hasattr(module, "archives"):
+        raise UsageError(f"--download: {corpus} has no archive with a known md5; put its files into {source} yourself")
+    archives = module.archives(config)
+    if dry_run and (wanted := missing(archives, source)):
+        n_bytes = sum(archive.n_bytes or 0 for archive in wanted)
+        told = f"{len(wanted)} of {len(archives)} archives, {size(n_bytes)} as far as their sizes are known"
+        raise WouldWrite(f"{source}: prep would fetch {told}, then check the audio")
+    return 0 if dry_run else fetch_all(archives, source, progress or parallel.Silent())
 
 
 def prep(
@@ -55,18 +82,31 @@ def prep(
     jobs: int | None = None,
     force: bool = False,
     progress: parallel.Progress | None = None,
+    dry_run: bool = False,
 ) -> bool:
     """Write the data directory of a corpus; False when it is there already, made from the same files."""
     check_output(output, source)
-    found: Corpus = registry.load("corpora", corpus).read(source, config)
+    module = registry.load("corpora", corpus)
+    if dry_run and hasattr(module, "would_write") and (n_bytes := module.would_write(source, config)):
+        raise WouldWrite(f"{source}: prep would write the recordings of {corpus}, {size(n_bytes)}, then check them")
+    found: Corpus = module.read(source, config)
     for warning in found.warnings:
         log.warning("%s", warning)
     if found.folds:  # before the audio is decoded, which takes longer
         _folds.check_folds(found.folds, found, None, own.allow_missing_classes)
-    facts, bad = _inspect(sorted({clip.path for clip in found.clips}), jobs, progress or parallel.Silent())
+    paths = sorted({clip.path for clip in found.clips})
+    facts, bad = _inspect(paths, own.max_seconds, jobs, progress or parallel.Silent())
     if bad and not own.skip_bad:
         raise DataError(_tell(bad))
     clips, rejected = _decoded(found.clips, facts, bad)
+    if rejected:
+        log.warning(
+            "%d files of %d are left out, and with them %d clips of %d: see rejected.csv",
+            len(bad),
+            len(paths),
+            len(rejected),
+            len(found.clips),
+        )
     if not clips:
         raise DataError(f"{source}: no clip is left")
     kept = {clip.clip_id for clip in clips}
@@ -75,7 +115,7 @@ def prep(
     tables = Tables(tuple(clips), tuple(folds), found.classes)
     description = _description(found, tables, facts, own, warnings, rejected)
     recipe = _recipe(corpus, own, config, tables, facts)
-    if manifest.settled(output, recipe, force):
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(tables, description)):
         return False
     with atomic.writer_lock(output):
         files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}
@@ -84,13 +124,13 @@ def prep(
 
 
 def _inspect(
-    paths: Sequence[str], jobs: int | None, progress: parallel.Progress
+    paths: Sequence[str], max_seconds: float, jobs: int | None, progress: parallel.Progress
 ) -> tuple[dict[str, AudioFacts], dict[str, str]]:
     """Facts of the files that can be read, reasons of those that cannot; every file is decoded whole."""
     facts: dict[str, AudioFacts] = {}
     bad: dict[str, str] = {}
     progress.start("check audio", len(paths), "files")
-    for path, result in parallel.run(_facts_or_reason, paths, jobs):
+    for path, result in inspection.inspect_all(paths, max_seconds, parallel.n_processes(jobs)):
         progress.advance(1)
         if isinstance(result, str):
             bad[path] = result
@@ -101,17 +141,10 @@ def _inspect(
     return facts, bad
 
 
-def _facts_or_reason(path: str) -> AudioFacts | str:
-    try:
-        return audio.inspect(Path(path))
-    except DataError as error:
-        return str(error)
-
-
 def _tell(bad: dict[str, str]) -> str:
     lines = [bad[path] for path in sorted(bad)]
     more = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
-    head = f"{len(bad)} files cannot be used; mend or remove them, or leave them out with --set skip_bad=true:"
+    head = f"{len(bad)} files cannot be used; mend or remove them, or leave them out with --skip-bad:"
     return "\n  ".join([head, *lines[:LISTED], *more])
 
 
@@ -179,6 +212,7 @@ def _description(
             "validation": own.valid or "none",
         },
         "warnings": [*corpus.warnings, *warnings],
+        "max_seconds": own.max_seconds,
         "rejected": len(rejected),
         "files": {
             path: {
@@ -193,6 +227,7 @@ def _description(
 
 def _recipe(corpus: str, own: Settings, config: Any, tables: Tables, facts: dict[str, AudioFacts]) -> Recipe:
     options = {"corpus": corpus, **settings.as_dict(own), **settings.as_dict(config)}
+    del options["max_seconds"]  # decides nothing but what is refused, and the files that are not are inputs
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
     content = [f"{path} {facts[path].sha256}" for path in sorted({clip.path for clip in tables.clips})]
     inputs = {
@@ -200,6 +235,10 @@ def _recipe(corpus: str, own: Settings, config: Any, tables: Tables, facts: dict
         "tables": manifest.content_hash(*encode_tables(tables).values()),
     }
     return Recipe("data", "prep", VERSION, options, inputs)
+
+
+def _estimate(tables: Tables, description: dict[str, Any]) -> Estimate:
+    return Estimate(sum(map(len, encode_tables(tables).values())) + len(json.dumps(description, indent=1)))
 
 
 def _rejected_csv(rejected: Sequence[Clip], bad: dict[str, str]) -> bytes:

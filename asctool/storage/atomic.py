@@ -1,6 +1,7 @@
 """Files appear whole or not at all; one writer a directory; a reader keeps what it reads.
 
-Every output is written by :func:`write_bytes`: under a temporary name in the same directory, synced, renamed.
+Every output is written by :func:`write_bytes` or :func:`write_together`: under a temporary name in the same directory,
+synced, renamed.
 """
 
 import contextlib
@@ -18,13 +19,14 @@ import stat
 import time
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from asctool.errors import EnvironmentFailure, IntegrityError
 
 TEMPORARY = ".asctool-tmp-"  # then host, process and a random part, so that a sweep knows whose it was
 LOCK = ".lock"
+SYNCS = 8  # files that are synced at once
 FOREIGN_SECONDS = 86400.0  # a temporary file of another host is taken for abandoned after a day
 READER_SECONDS = 2.0  # a reader waits this long for a writer that clears up, which takes milliseconds
 FAULT = "ASCTOOL_FAULT"
@@ -32,33 +34,85 @@ log = logging.getLogger("asctool")
 _passed: Counter[str] = Counter()
 
 
-def write_bytes(path: Path, data: bytes, kind: str = "file") -> None:
+def write_bytes(path: Path, data: bytes, kind: str = "file", sync_name: bool = True) -> None:
     """Write a file whole or not at all. EnvironmentFailure when the disk or a permission refuses.
 
     ``kind`` names the points at which a test can stop it: before, half, written (under its temporary name), after.
+    Without ``sync_name`` the caller sees to :func:`sync_directory`: until then a loss of power may take the file away.
     """
-    temporary = path.with_name(f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}")
-    view = memoryview(data)
-    try:
-        fault(f"before-{kind}")
-        with temporary.open("xb") as file:
-            file.write(view[: len(view) // 2])
-            file.flush()
-            fault(f"half-{kind}")
-            file.write(view[len(view) // 2 :])
-            file.flush()
-            os.fsync(file.fileno())
-        fault(f"written-{kind}")
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        raise environment_failure(error, path, len(data)) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    with _temporary({path: (data, kind)}) as temporaries:
+        _put_in_place(temporaries, [path], kind)
+        if sync_name:
+            sync_directory(path.parent)
     fault(f"after-{kind}")
+
+
+def write_together(files: Mapping[Path, bytes], last: Path, data: bytes, kind: str) -> None:
+    """Write files of one directory, and ``last`` that tells of them: it appears when they will stay, each whole.
+
+    All are synced side by side, for the file system then does them in one go; ``kind`` is that of ``last``.
+    """
+    with _temporary(
+        {**{path: (content, "file") for path, content in files.items()}, last: (data, kind)}
+    ) as temporaries:
+        _put_in_place(temporaries, files, "file")
+        sync_directory(last.parent)
+        for _ in files:
+            fault("after-file")
+        _put_in_place(temporaries, [last], kind)
+        sync_directory(last.parent)
+    fault(f"after-{kind}")
+
+
+@contextlib.contextmanager
+def _temporary(files: Mapping[Path, tuple[bytes, str]]) -> Iterator[dict[Path, Path]]:
+    """Contents of a kind under temporary names, synced; what has not got its name by the end is removed."""
+    owner = f"{TEMPORARY}{socket.gethostname()}-{os.getpid()}"
+    temporaries = {path: path.with_name(f"{owner}-{secrets.token_hex(4)}") for path in files}
+    path, data = next(iter(files)), b""
+    try:
+        with contextlib.ExitStack() as left_over:
+            for temporary in temporaries.values():
+                left_over.callback(_remove, temporary)
+            for path, (data, kind) in files.items():
+                _fill(temporaries[path], data, kind)
+            _sync(list(temporaries.values()))
+            yield temporaries
+    except OSError as error:
+        raise environment_failure(error, path, len(data)) from error
+
+
+def _remove(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
+
+
+def _fill(temporary: Path, data: bytes, kind: str) -> None:
+    view = memoryview(data)
+    fault(f"before-{kind}")
+    with temporary.open("xb") as file:
+        file.write(view[: len(view) // 2])
+        file.flush()
+        fault(f"half-{kind}")
+        file.write(view[len(view) // 2 :])
+
+
+def _sync(paths: Sequence[Path]) -> None:
+    """Wait until the contents of files are on the disk; several at once take hardly longer than one."""
+    if len(paths) > 1:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with contextlib.suppress(RuntimeError), ThreadPoolExecutor(min(len(paths), SYNCS)) as pool:
+            list(pool.map(sync, paths))
+            return
+    for path in paths:  # one, or no threads to be had
+        sync(path)
+
+
+def _put_in_place(temporaries: Mapping[Path, Path], paths: Iterable[Path], kind: str) -> None:
+    for path in paths:
+        fault(f"written-{kind}")
+        temporaries[path].replace(path)
 
 
 def fault(point: str) -> None:
@@ -88,8 +142,13 @@ def sha256(data: bytes) -> str:
 
 
 def sync_directory(directory: Path) -> None:
-    """Make a rename in a directory durable."""
-    handle = os.open(directory, os.O_RDONLY)
+    """Make the names in a directory durable."""
+    sync(directory)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file or a directory is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -146,12 +205,20 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(exist_ok=True)
     except FileNotFoundError as error:
-        raise EnvironmentFailure(f"{path}: its parent {path.parent} does not exist; mkdir -p it first") from error
+        raise _no_parent(path) from error
     except FileExistsError as error:
-        raise EnvironmentFailure(f"{path}: is a file, where a directory is to be written; give another name") from error
+        raise _in_the_way(path) from error
     except OSError as error:
         raise environment_failure(error, path) from error
     sweep(path)
+
+
+def _no_parent(path: Path) -> EnvironmentFailure:
+    return EnvironmentFailure(f"{path}: its parent {path.parent} does not exist; mkdir -p it first")
+
+
+def _in_the_way(path: Path) -> EnvironmentFailure:
+    return EnvironmentFailure(f"{path}: is a file, where a directory is to be written; give another name")
 
 
 @contextlib.contextmanager
@@ -163,15 +230,7 @@ def writer_lock(directory: Path) -> Iterator[None]:
     except OSError as error:
         raise environment_failure(error, directory / LOCK) from error
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-            raise EnvironmentFailure(f"{directory}: {holder} is writing it; wait for it or stop it") from error
-        except OSError as error:
-            raise EnvironmentFailure(
-                f"{directory}: this file system knows no locks ({error.strerror}); write to another one"
-            ) from error
+        _lock(handle, directory)
         name = f"process {os.getpid()} on {socket.gethostname()}".encode()
         try:
             os.ftruncate(handle, os.pwrite(handle, name, 0))
@@ -180,6 +239,35 @@ def writer_lock(directory: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def _lock(handle: int, directory: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
+        raise EnvironmentFailure(f"{directory}: {holder} is writing it; wait for it or stop it") from error
+    except OSError as error:
+        raise EnvironmentFailure(
+            f"{directory}: this file system knows no locks ({error.strerror}); write to another one"
+        ) from error
+
+
+def check_writable(directory: Path) -> None:
+    """Raise what :func:`writer_lock` would raise if it were taken now, without leaving a trace."""
+    place = directory if directory.is_dir() else directory.resolve().parent
+    if not directory.is_dir() and os.path.lexists(directory):
+        raise _in_the_way(directory)
+    if not place.is_dir():
+        raise _no_parent(directory)
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise EnvironmentFailure(f"{directory}: {os.strerror(errno.EACCES)}")
+    if (directory / LOCK).is_file():
+        handle = os.open(directory / LOCK, os.O_RDONLY)
+        try:
+            _lock(handle, directory)
+        finally:
+            os.close(handle)
 
 
 def hold(directory: Path, reader: object) -> None:

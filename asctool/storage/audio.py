@@ -12,11 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from asctool.storage._containers import AGAIN, CUT, REWRITE, Layout, Source, broken, examine
+from asctool.storage._containers import examine
+from asctool.storage._levels import Levels, check_range, levels_of, oddities
+from asctool.storage._source import AGAIN, CUT, REWRITE, Layout, Source, broken
 
 if TYPE_CHECKING:
     from soundfile import SoundFile
@@ -25,17 +27,11 @@ MIN_RATE_HZ, MAX_RATE_HZ = 1000, 768_000  # what recorders and converters make
 MAX_CHANNELS = 32
 MAX_SECONDS = 4 * 3600.0  # of a file, where the caller gives no other limit
 MAX_DECODED_BYTES = 1 << 30  # of samples in memory at once
+MIN_BYTES_PER_SECOND = 100  # of sound: an eighth of what opus takes at its lowest rate, twice flac of silence
+MAX_PIECE_BYTES = 1 << 26  # of samples, where a file is read piece by piece
 BLOCK_SAMPLES = 1 << 20  # decoded at once, all channels together: 4 MiB
 MAX_PADDING = 4096  # samples that the last block of an adpcm file may hold too many
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1}
-
-# Peaks, full scale being 1
-MAX_PEAK = 2.0**31  # 32-bit integers stored as floats, unscaled; of more, the power overflows
-OVER = 1.1  # lossy codecs overshoot by a few per cent
-CLIPPED = 32767 / 32768
-FAINT = 1e-6  # -120 dB, three steps of 24 bits
-MAX_CLIPPED_SHARE = 0.001  # a normalised recording touches full scale now and then
-MAX_OFFSET = 0.1
 
 SUFFIXES = {"wave": "wav", "rf64": "wav", "aif": "aiff", "aifc": "aiff", "oga": "ogg", "opus": "ogg", "snd": "au"}
 
@@ -71,9 +67,10 @@ def inspect(path: Path, max_seconds: float = MAX_SECONDS) -> AudioFacts:
         with _decoder(source, layout) as file:
             frames, rate = _frames(file, layout, source), file.samplerate
             if frames > max_seconds * rate:
-                raise source.error(f"{frames / rate:.0f} s are more than {max_seconds:g} s; cut it, or raise the limit")
+                reason = f"its {frames / rate:.0f} s are more than max_seconds={max_seconds:g}; cut it, or raise that"
+                raise source.error(reason)
             levels = _levels(file, frames, layout, source)
-        warnings = [text for text in (_named(path, layout), layout.note, *_odd(levels)) if text]
+        warnings = [text for text in (_named(path, layout), layout.note, *oddities(levels)) if text]
         return AudioFacts(rate, len(levels.low), frames, _sha256(source), ("; ".join(warnings),) if warnings else ())
 
 
@@ -97,6 +94,38 @@ def read(path: Path, start: float = 0.0, duration: float | None = None) -> tuple
             if got < wanted:
                 raise source.error(f"{CUT} or damaged: {got} samples read of {wanted} promised; {AGAIN}")
             return samples, file.samplerate
+
+
+def pieces(path: Path, seconds: float) -> Iterator[tuple[np.ndarray, int, bool]]:
+    """All samples of a file piece by piece: (channel, sample) float32, their rate, and whether it is the last.
+
+    As much is checked as by :func:`inspect`, at the memory of one piece of ``seconds``, or of ``MAX_PIECE_BYTES``; a
+    DataError may therefore come after other pieces. Any length is read, unless it is longer than ``MAX_SECONDS`` and
+    packed as nothing but silence can be.
+    """
+    with _opened(path) as source:
+        layout = examine(source, every_byte=True)
+        with _decoder(source, layout) as file:
+            frames, rate = _frames(file, layout, source), file.samplerate
+            dtype = "int16" if file.subtype == "PCM_16" else "int32" if layout.md5 else "float32"
+            if frames > MAX_SECONDS * rate and source.size * rate < MIN_BYTES_PER_SECOND * frames:
+                raise source.error(f"{frames / rate:.0f} s in {source.size} bytes can only be silence; leave it out")
+            md5 = hashlib.md5(usedforsecurity=False)
+            size = max(1, min(round(seconds * rate), MAX_PIECE_BYTES // (4 * file.channels)))
+            for first in range(0, frames, size):
+                samples = np.empty((file.channels, min(size, frames - first)), np.float32)
+                got = 0
+                for block in _blocks(file, samples.shape[1], dtype):
+                    _put(block, samples[:, got : got + len(block)], source)
+                    got += len(block)
+                    if layout.md5:
+                        md5.update(_whole_bytes(block, layout.bits))
+                if got < samples.shape[1]:
+                    raise source.error(f"{CUT} or damaged: {first + got} samples read of {frames} promised; {AGAIN}")
+                is_last = first + size >= frames
+                if is_last and layout.md5 and md5.digest() != layout.md5:
+                    raise source.error(f"is damaged: its samples have another md5 than its header says; {AGAIN}")
+                yield samples, rate, is_last
 
 
 def to_mono(samples: np.ndarray) -> np.ndarray:
@@ -217,45 +246,20 @@ def _put(block: np.ndarray, samples: np.ndarray, source: Source) -> None:
     if block.dtype == np.int16:  # bit-equal to soundfile's own float32, and 1.4 to 6 times as fast
         np.multiply(block.T, np.float32(1 / FULL_SCALE["int16"]), out=samples)
         return
-    _check_range(block.min(), block.max(), source)
+    if block.dtype == np.int32:
+        np.multiply(block.T, 1 / FULL_SCALE["int32"], out=samples, casting="same_kind")
+        return
+    check_range(block.min(), block.max(), source)
     samples[:] = block.T
 
 
-def _check_range(low: Any, high: Any, source: Source) -> None:
-    for value in (low, high):
-        if not abs(value) <= MAX_PEAK:  # true of NaN too
-            raise source.error(f"holds a sample of {value:g}, which no sound has; mend what wrote it")
-
-
-@dataclass(frozen=True)
-class _Levels:
-    """Of each channel: lowest and highest sample, their mean; of all: the share at full scale."""
-
-    low: np.ndarray
-    high: np.ndarray
-    mean: np.ndarray
-    clipped: float
-    frames: int
-
-    def __add__(self, other: "_Levels") -> "_Levels":
-        frames = self.frames + other.frames
-        weight = other.frames / frames
-        return _Levels(
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-            self.mean + (other.mean - self.mean) * weight,
-            self.clipped + (other.clipped - self.clipped) * weight,
-            frames,
-        )
-
-
-def _levels(file: "SoundFile", frames: int, layout: Layout, source: Source) -> _Levels:
+def _levels(file: "SoundFile", frames: int, layout: Layout, source: Source) -> Levels:
     """Levels of all that was promised; DataError where less comes, or other samples than were encoded."""
     dtype = "int16" if file.subtype == "PCM_16" else "int32" if layout.md5 else "float32"
     md5 = hashlib.md5(usedforsecurity=False)
-    levels = _Levels(np.zeros(file.channels), np.zeros(file.channels), np.zeros(file.channels), 0.0, 0)
+    levels = Levels(np.zeros(file.channels), np.zeros(file.channels), np.zeros(file.channels), 0.0, 0)
     for block in _blocks(file, frames, dtype):
-        levels += _levels_of(block, FULL_SCALE[dtype], source)
+        levels += levels_of(block, FULL_SCALE[dtype], source)
         if layout.md5:
             md5.update(_whole_bytes(block, layout.bits))
     if levels.frames < frames:
@@ -263,17 +267,6 @@ def _levels(file: "SoundFile", frames: int, layout: Layout, source: Source) -> _
     if layout.md5 and md5.digest() != layout.md5:
         raise source.error(f"is damaged: its samples have another md5 than its header says; {AGAIN}")
     return levels
-
-
-def _levels_of(block: np.ndarray, full_scale: int, source: Source) -> _Levels:
-    samples = np.ascontiguousarray(block.T)
-    low, high = samples.min(1) / full_scale, samples.max(1) / full_scale
-    _check_range(low.min(), high.max(), source)
-    clipped = 0.0
-    if max(-low.min(), high.max()) >= CLIPPED:
-        limit = CLIPPED * full_scale
-        clipped = (np.count_nonzero(samples >= limit) + np.count_nonzero(samples <= -limit)) / samples.size
-    return _Levels(low, high, samples.mean(1, dtype=np.float64) / full_scale, clipped, len(block))
 
 
 def _whole_bytes(block: np.ndarray, bits: int) -> bytes:
@@ -295,19 +288,3 @@ def _named(path: Path, layout: Layout) -> str:
     meant = SUFFIXES.get(suffix, suffix)
     known = {"wav", "w64", "caf", "flac", "mp3", *SUFFIXES.values()}
     return f"named .{suffix}, but is {layout.kind}" if meant in known and meant != layout.kind else ""
-
-
-def _odd(levels: _Levels) -> Iterator[str]:
-    """What is read as it is, but may be a slip."""
-    peak = float(max(-levels.low.min(), levels.high.max()))
-    offset = float(np.abs(levels.mean).max())
-    if peak == 0:
-        yield "digital silence"
-    elif peak < FAINT:
-        yield f"peaks at {20 * np.log10(peak):.0f} dB only"
-    elif peak > OVER:
-        yield f"peaks at {peak:.3g} times full scale"
-    elif levels.clipped > MAX_CLIPPED_SHARE:
-        yield f"clipped: {levels.clipped:.1%} of the samples are at full scale"
-    if MAX_OFFSET < offset <= 1:
-        yield f"a constant offset of {offset:.2f}"

@@ -14,6 +14,7 @@ from asctool.storage.manifest import Recipe
 from asctool.storage.store import read_tables
 
 DESCRIPTION = "dataset.json"
+COUNTS = ("sample_rate", "channels")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,19 @@ class DataDirectory:
     @cached_property
     def description(self) -> dict[str, Any]:
         """``dataset.json``: name, licence, counts, sample rates, hashes of the files, how the folds were made."""
-        return dict(json.loads(self._file(DESCRIPTION)))
+        try:
+            found = json.loads(self._file(DESCRIPTION))
+            for path, entry in found["files"].items():
+                if not isinstance(entry["sha256"], str) or not all(type(entry[name]) is int for name in COUNTS):
+                    raise ValueError(f"of {path}")
+            return dict(found)
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise IntegrityError(f"{self.path / DESCRIPTION}: cannot be read ({error}); run prep again") from error
+
+    @property
+    def dataset(self) -> dict[str, str]:
+        """Name and licence, which whatever was trained on it carries on."""
+        return {name: str(self.description.get(name, "")) for name in ("name", "licence")}
 
     def audio(self, clip: Clip) -> Path:
         """Where a clip's audio lies; a relative path is relative to this directory."""
@@ -46,22 +59,30 @@ class DataDirectory:
 
     def audio_hash(self, clip: Clip) -> str:
         """sha256 of a clip's audio file, as prep found it."""
-        return str(self.description["files"][clip.path]["sha256"])
+        return str(self._audio_file(clip)["sha256"])
 
     def sample_rate(self, clip: Clip) -> int:
         """Hz, as prep found it."""
-        return int(self.description["files"][clip.path]["sample_rate"])
+        return int(self._audio_file(clip)["sample_rate"])
 
     def channels(self, clip: Clip) -> int:
         """Channels of the file, as prep found it."""
-        return int(self.description["files"][clip.path]["channels"])
+        return int(self._audio_file(clip)["channels"])
 
     def content(self) -> str:
         """Hash of which piece of which sound each clip is, all that the audio stages use: no labels, no folds."""
         rows = [[c.clip_id, c.start, c.duration, self.audio_hash(c)] for c in self.tables.clips]
         return manifest.content_hash(json.dumps(rows))
 
+    def _audio_file(self, clip: Clip) -> dict[str, Any]:
+        found: dict[str, Any] | None = self.description["files"].get(clip.path)
+        if found is None:
+            raise IntegrityError(f"{self.path / DESCRIPTION}: knows nothing of {clip.path!r}; run prep again")
+        return found
+
     def _file(self, name: str) -> bytes:
+        if name not in self.manifest["files"]:
+            raise IntegrityError(f"{self.path}: has no {name}; run prep again")
         return manifest.read_file(self.path, name, self.manifest["files"][name])
 
 
@@ -71,11 +92,12 @@ def write(
     tables: Tables,
     description: dict[str, Any],
     files: Mapping[str, bytes] | None = None,
+    **more: Any,
 ) -> None:
     """Write the tables, the description and further files, the manifest last; under ``atomic.writer_lock``."""
     described = (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode()
     files = {**encode_tables(tables), DESCRIPTION: described, **(files or {})}
-    manifest.commit(path, manifest.describe(recipe, rows=len(tables.clips)), files)
+    manifest.commit(path, manifest.describe(recipe, rows=len(tables.clips), **more), files)
 
 
 def check_audio(data: DataDirectory, clip: Clip) -> Path:

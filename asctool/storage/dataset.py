@@ -79,9 +79,12 @@ class Tables:
         ids = list(clip_ids)
         out = np.zeros((len(ids), len(self.classes)), np.float32)
         for row, clip_id in enumerate(ids):
-            labels = self.by_id[clip_id].labels
-            for label in labels:
-                out[row, index[label]] = 1 / len(labels)
+            clip = self.by_id.get(clip_id)
+            strangers = [label for label in clip.labels if label not in index] if clip else [clip_id]
+            if clip is None or strangers:
+                raise DataError(f"clip {clip_id!r}: {strangers[0]!r} is in none of the tables; make them again")
+            for label in clip.labels:
+                out[row, index[label]] = 1 / len(clip.labels)
         return out
 
     def with_copies(self, copies: Iterable[Clip]) -> "Tables":

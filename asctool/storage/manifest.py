@@ -14,14 +14,15 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asctool import __version__
 from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
-from asctool.storage import atomic
+from asctool.storage import atomic, rehearsal
+from asctool.storage.rehearsal import Estimate
 from asctool.storage.settings import differences
 
 FORMAT = "asctool/1"
@@ -30,6 +31,15 @@ CONTENT_NAME = ".content-"  # then 16 digits of the sha256, a hyphen, the plain 
 _SEAL = re.compile(rb',\n "sha256": "([0-9a-f]{64})"\n}\n\Z')  # of all that stands before it
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TYPES = {"kind": str, "stage": str, "stage_version": int, "fingerprint": str, "config": dict, "inputs": dict}
+# Where they are there. Entries of a store that later stages need are checked by those.
+_MORE_TYPES = {"rows": int, "content": str, "level": str, "systems": list, "protocol": dict, "paths": dict}
+_TABLES = {"clips.csv", "folds.csv", "classes.txt"}
+_NEEDED = {
+    "data": {"rows"},
+    "posterior": {"rows", "content", "shards", "level"},
+    "run": set(),
+    "scores": set(),
+}
 _verified: set[tuple[object, ...]] = set()
 
 
@@ -102,10 +112,10 @@ def commit(directory: Path, manifest: Mapping[str, Any], files: Mapping[str, byt
     """
     hashes = {name: atomic.sha256(data) for name, data in files.items()}
     replaced = _files_of(directory) - set(files)
-    for name, data in files.items():
-        atomic.write_bytes(content_path(directory, name, hashes[name]), data)
     made_by = {"made_by": manifest["made_by"]}  # comes last
-    write(directory, {**{key: v for key, v in manifest.items() if key not in made_by}, "files": hashes, **made_by})
+    complete = {**{key: v for key, v in manifest.items() if key not in made_by}, "files": hashes, **made_by}
+    contents = {content_path(directory, name, hashes[name]): data for name, data in files.items()}
+    atomic.write_together(contents, directory / NAME, _sealed(complete), "manifest")
     settle(directory, replaced)
 
 
@@ -129,8 +139,7 @@ def settle(directory: Path, replaced: Collection[str] = ()) -> None:
             atomic.fault("before-settle")
             if path.exists():
                 _keep(directory / name, alone)
-                path.replace(directory / name)
-        atomic.sync_directory(directory)
+                path.replace(directory / name)  # not synced: under either name it is found
     atomic.fault("after-settle")
 
 
@@ -155,10 +164,14 @@ def _files_of(directory: Path) -> set[str]:
 
 
 def write(directory: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of an artifact whose other files are all in place, with a hash of itself as last entry."""
+    """Write the manifest of an artifact whose other files are all in place."""
+    atomic.write_bytes(directory / NAME, _sealed(manifest), "manifest")
+
+
+def _sealed(manifest: Mapping[str, Any]) -> bytes:
+    """The bytes of a manifest, with a hash of those before it as last entry."""
     body = json.dumps(manifest, indent=1, ensure_ascii=False).encode().removesuffix(b"\n}")
-    seal = b',\n "sha256": "' + atomic.sha256(body).encode() + b'"\n}\n'
-    atomic.write_bytes(directory / NAME, body + seal, "manifest")
+    return body + b',\n "sha256": "' + atomic.sha256(body).encode() + b'"\n}\n'
 
 
 def read(directory: Path, *kinds: str) -> dict[str, Any]:
@@ -196,6 +209,15 @@ def _check(manifest: Mapping[str, Any]) -> None:
     for name, kind in _TYPES.items():
         if not isinstance(manifest[name], kind):
             raise ValueError(f"{name} is no {kind.__name__}")
+    for name, kind in _MORE_TYPES.items():
+        if not isinstance(manifest.get(name, kind()), kind):
+            raise ValueError(f"{name} is no {kind.__name__}")
+    missing = _NEEDED.get(manifest["kind"], {"rows", "content", "shards"}) - set(manifest)
+    missing |= (set() if manifest["kind"] in ("run", "scores") else _TABLES) - set(manifest["files"])
+    if missing:
+        raise ValueError(f"it has no {min(missing)}")
+    if manifest["kind"] == "posterior" and not all(isinstance(v, dict) for v in manifest.get("protocol", {}).values()):
+        raise ValueError("a protocol that is none")
     shards = manifest.get("shards", [])
     for entry in shards:
         if not (isinstance(entry["rows"], int) and entry["rows"] >= 0):
@@ -245,8 +267,29 @@ def _was_remade(directory: Path, name: str, sha256: str) -> bool:
     return False
 
 
-def settled(directory: Path, recipe: Recipe, force: bool) -> bool:
-    """Whether the artifact is there, made by this recipe; UsageError when another made it and nothing is forced."""
+def settled(
+    directory: Path,
+    recipe: Recipe,
+    force: bool,
+    dry_run: bool = False,
+    estimate: Callable[[], Estimate] | None = None,
+) -> bool:
+    """Whether the artifact is there, made by this recipe; UsageError when another made it and nothing is forced.
+
+    A dry run goes no further where it is not: it ends with WouldWrite, which tells the estimate.
+    """
+    if not _is_there(directory, recipe, force):
+        if dry_run:
+            tag = rebuild_tag(directory, recipe) if force else recipe.fingerprint
+            rehearsal.rehearse(directory, recipe, tag, force, estimate)
+        return False
+    if not dry_run:
+        _settle_what_was_left(directory)
+    return True
+
+
+def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
+    """Whether nothing need be made; UsageError where something else is in its place."""
     if not (directory / NAME).is_file():
         foreign = directory.is_dir() and any(
             not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir()
@@ -258,7 +301,6 @@ def settled(directory: Path, recipe: Recipe, force: bool) -> bool:
         return False
     old = read(directory)
     if old["fingerprint"] == recipe.fingerprint:
-        _settle_what_was_left(directory)
         return True
     changes = "; ".join(differences(recipe_of(old).flat(), recipe.flat())) or "another configuration"
     raise UsageError(f"{directory}: was made with other options ({changes}); give another output or --force")

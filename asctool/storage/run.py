@@ -17,7 +17,9 @@ log = logging.getLogger("asctool")
 
 MODEL = "model.pt"
 HISTORY = "history.csv"
+EVENTS = "events.out.tfevents.history"  # the same for TensorBoard, which goes by the middle of the name
 KEPT = 2  # checkpoints
+TOLD = {"model": str, "fold": int, "classes": list, "features": dict, "content": str, "protocol": dict}
 HASH_DIGITS = 16  # of a checkpoint's sha256 in its name
 _NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{12})-([0-9a-f]{16})\.pt")
 
@@ -41,10 +43,11 @@ class RunWriter:
         for path in self._checkpoints()[KEPT:]:
             path.unlink(missing_ok=True)
 
-    def show_history(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """``history.csv`` of a training under way; not over that of a finished run, which is still being read."""
+    def show(self, files: Mapping[str, bytes]) -> None:
+        """What a training under way has come to; not over the files of a finished run, which are still being read."""
         if not (self.directory / manifest.NAME).is_file():
-            atomic.write_bytes(self.directory / HISTORY, encode_history(rows))
+            for name, data in files.items():
+                atomic.write_bytes(self.directory / name, data)
 
     def last_checkpoint(self) -> bytes | None:
         """The newest whole checkpoint of this recipe; a damaged one is removed with a warning."""
@@ -82,6 +85,10 @@ class Run:
         self.directory = Path(directory)
         atomic.hold(self.directory, self)
         self.manifest = manifest.read(self.directory, "run")
+        told = {**self.manifest["config"], **{name: self.manifest.get(name) for name in ("content", "protocol")}}
+        for name, kind in TOLD.items():
+            if not isinstance(told.get(name), kind):
+                raise IntegrityError(f"{self.directory}: its manifest has no {name}; train it again")
 
     @property
     def config(self) -> dict[str, Any]:

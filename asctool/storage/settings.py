@@ -25,9 +25,12 @@ def read_section(name_or_file: str | None, section: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(unknown("preset or file", name_or_file, list(presets)))
     try:
-        return dict(tomllib.loads(path.read_text(encoding="utf-8")).get(section, {}))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{path}: {section} is no section; write [{section}] above its settings")
+    return dict(found)
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
@@ -39,7 +42,7 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set takes key=value, not {pair!r}")
         try:
             out[key.strip()] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
+        except (tomllib.TOMLDecodeError, RecursionError):  # the latter of brackets without end
             out[key.strip()] = text
     return out
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -64,14 +64,27 @@ class ShardWriter:
         """Shards that are yet to be written."""
         return [index for index in range(self.n_shards) if not self.find(index)]
 
-    def write(self, index: int, columns: Columns) -> None:
-        """Write one shard; ``clip_id`` may be a list of str, all columns but a ragged ``array`` have a row each."""
-        data = encode_shard(columns)
-        name = f"{self._stem(index)}-{atomic.sha256(data)[:HASH_DIGITS]}.h5"
-        atomic.write_bytes(self.directory / name, data, "shard")
+    def write(self, index: int, columns: Columns) -> "Written":
+        """Write one shard; ``clip_id`` may be a list of str, all columns but a ragged ``array`` have a row each.
+
+        Its name is as durable as the store, by the manifest: until then the shard may be made again.
+        """
+        columns = _encodable(columns)
+        data = arrays.encode(columns)
+        sha256 = atomic.sha256(data)
+        name = f"{self._stem(index)}-{sha256[:HASH_DIGITS]}.h5"
+        atomic.write_bytes(self.directory / name, data, "shard", sync_name=False)
+        return _describe(name, sha256, _decoded(columns))
 
     def _stem(self, index: int) -> str:
         return f"shard-{index:05d}-of-{self.n_shards:05d}-{self.tag[:12]}"
+
+
+class Written(NamedTuple):
+    """A whole shard: what the manifest says of it, and the hashes of its rows."""
+
+    entry: dict[str, Any]
+    row_hashes: bytes
 
 
 class StoreWriter:
@@ -85,23 +98,35 @@ class StoreWriter:
         self.recipe = recipe
         tag = manifest.rebuild_tag(directory, recipe) if force else recipe.fingerprint
         self.shards = ShardWriter(directory, tag, n_shards)
+        self._written: dict[int, Written] = {}
+
+    def add(self, index: int, written: Written) -> None:
+        """Take note of a shard just written, by this process or another: ``finish`` need not read it again."""
+        self._written[index] = written
 
     def finish(self, tables: Tables, files: Mapping[str, bytes] | None = None, **more: Any) -> None:
         """Write tables and further files, then the manifest; remove the shards of an older store."""
         entries, hashes = [], hashlib.sha256()
         for index in range(self.shards.n_shards):
-            path = self.shards.find(index)
-            if path is None:
-                raise IntegrityError(f"{self.directory}: shard {index + 1} is gone since it was written; run it again")
-            data = path.read_bytes()
-            columns = decode_shard(data, names=("clip_id", "row_hash"))
-            ids = list(dict.fromkeys(columns["clip_id"].tolist()))
-            hashes.update(columns["row_hash"].tobytes())
-            ends = {"first_clip": ids[0], "last_clip": ids[-1]} if ids else {}
-            entries.append({"file": path.name, "sha256": atomic.sha256(data), "rows": len(columns["clip_id"]), **ends})
+            entry, row_hashes = self._written.get(index) or self._read(index)
+            if not (self.directory / entry["file"]).is_file():
+                raise self._gone(index)
+            hashes.update(row_hashes)
+            entries.append(entry)
         body = {"rows": sum(entry["rows"] for entry in entries), "content": hashes.hexdigest(), "shards": entries}
         files = {**encode_tables(tables), **(files or {})}
         manifest.commit(self.directory, manifest.describe(self.recipe, **body, **more), files)
+
+    def _read(self, index: int) -> Written:
+        """A shard that is there, of this call or of one that was stopped."""
+        path = self.shards.find(index)
+        if path is None:
+            raise self._gone(index)
+        data = path.read_bytes()
+        return _describe(path.name, atomic.sha256(data), decode_shard(data, names=("clip_id", "row_hash")))
+
+    def _gone(self, index: int) -> IntegrityError:
+        return IntegrityError(f"{self.directory}: shard {index + 1} is gone since it was written; run it again")
 
 
 def write_rows(
@@ -121,25 +146,41 @@ def write_rows(
     writer = StoreWriter(directory, recipe, len(plan))
     for index, (first, end) in enumerate(plan):
         rows = slice(firsts[first], ends[end - 1])
-        writer.shards.write(index, {name: column[rows] for name, column in columns.items()})
+        writer.add(index, writer.shards.write(index, {name: column[rows] for name, column in columns.items()}))
     writer.finish(tables, files, **more)
 
 
 def encode_shard(columns: Columns) -> bytes:
     """A shard as the bytes of an HDF5 file, built in memory: a full disk never meets HDF5 itself."""
+    return arrays.encode(_encodable(columns))
+
+
+def _encodable(columns: Columns) -> Columns:
+    """The columns of a shard as HDF5 holds them: texts as bytes, and the hashes of the rows."""
     columns = dict(columns)
     columns["clip_id"] = _to_bytes(columns["clip_id"])
     for name in ("subset", "system"):
         if name in columns:
             columns[name] = _to_bytes(columns[name])
     columns["row_hash"] = _row_hashes(columns)
-    return arrays.encode(columns)
+    return columns
 
 
 def decode_shard(data: bytes, names: Sequence[str] | None = None) -> Columns:
     """The columns of a shard (all, or those named that it has); texts come as str."""
-    columns = arrays.decode(data, names)
+    return _decoded(arrays.decode(data, names))
+
+
+def _decoded(columns: Columns) -> Columns:
     return {name: np.char.decode(v, "utf-8") if v.dtype.kind == "S" else v for name, v in columns.items()}
+
+
+def _describe(name: str, sha256: str, columns: Columns) -> Written:
+    ids = list(dict.fromkeys(columns["clip_id"].tolist()))
+    ends = {"first_clip": ids[0], "last_clip": ids[-1]} if ids else {}
+    return Written(
+        {"file": name, "sha256": sha256, "rows": len(columns["clip_id"]), **ends}, bytes(columns["row_hash"])
+    )
 
 
 class Store:
@@ -251,6 +292,12 @@ def _to_bytes(values: np.ndarray | Sequence[str]) -> np.ndarray:
     return np.array(encoded, dtype=f"S{max(map(len, encoded), default=1) or 1}")
 
 
+def has_its_hashes(columns: Columns) -> bool:
+    """Whether the hashes of a shard's rows are those of what the rows hold."""
+    texts = {name: _to_bytes(values) for name, values in columns.items() if values.dtype.kind == "U"}
+    return np.array_equal(columns["row_hash"], _row_hashes({**columns, **texts}))
+
+
 def _row_hashes(columns: Columns) -> np.ndarray:
     """(row, 16) bytes: a hash of all that a row holds, so that parts of stores can be compared."""
     n_rows = len(columns["clip_id"])
@@ -263,6 +310,6 @@ def _row_hashes(columns: Columns) -> np.ndarray:
                 part = values[columns["offset"][row] : columns["offset"][row] + columns["length"][row]]
             else:
                 part = values[row]
-            digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+            digest.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
         out[row] = np.frombuffer(digest.digest(), np.uint8)
     return out

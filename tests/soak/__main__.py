@@ -1,10 +1,11 @@
-"""The long version: ``python -m tests.soak [kills | instants | recipe | training | disk] [--times N] [--stage S]``.
+"""The long version: ``python -m tests.soak [SOAK ...] [--times N] [--stage S] [--seed N]``; all soaks without a name.
 
 kills     every stage, new and replacing, killed at every named point it passes
 instants  every stage, new and replacing, killed at 30 random instants
 recipe    the whole chain killed 50 times at random instants and begun again
 training  training killed 1 to 4 times at random instants, 30 times over: the same weights to the bit
 disk      a file system of 20 sizes that are too small (needs root, for mount)
+fuzz      20 000 damaged and crafted recordings, stores, manifests, weights, checkpoints, bundles, tables, settings
 """
 
 import argparse
@@ -16,17 +17,20 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from soak import chain as chains
+from soak import fuzz as fuzzing
 from soak.chain import STAGES, Chain
 
 WHENS = ("before", "half", "written", "after")
 chosen = list(STAGES)
-PLACES = [f"{when}-{what}" for what in ("shard", "file", "checkpoint", "manifest") for when in WHENS]
+PLACES = [f"{when}-{what}" for what in ("shard", "file", "wav", "checkpoint", "manifest") for when in WHENS]
 
 
 def kills(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
@@ -135,13 +139,21 @@ def disk(chain: Chain, folder: Path, generator: random.Random, times: int) -> st
     return f"{full} full disks: {full} times exit 4, the old output whole, the rerun equal"
 
 
+def fuzz(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
+    """Inputs that must be accepted or refused: no hang, no crash, nothing but an AsctoolError."""
+    counts, found = fuzzing.fuzz(times or 20_000, generator.randrange(1 << 30), say)
+    assert not found, "\n".join(map(str, found))
+    total = sum(counts.values(), Counter())
+    return f"{total.total()} inputs of {len(counts)} kinds: {total['refused']} refused, {total['accepted']} accepted"
+
+
 def say(line: str) -> None:
     """Progress, for whoever waits."""
     sys.stderr.write(f"  {line}\n")
 
 
 SOAKS: dict[str, Callable[[Chain, Path, random.Random, int], str]] = {
-    function.__name__: function for function in (kills, instants, recipe, training, disk)
+    function.__name__: function for function in (kills, instants, recipe, training, disk, fuzz)
 }
 
 
@@ -156,9 +168,10 @@ def main() -> None:
     unknown = set(given.which) - set(SOAKS)
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(SOAKS)})")
-    chain = chains.build()
+    soaks = given.which or list(SOAKS)
+    chain: Any = chains.build() if set(soaks) - {"fuzz"} else None
     chosen[:] = [stage for stage in STAGES if stage.name in (given.stage or [stage.name])]
-    for name in given.which or SOAKS:
+    for name in soaks:
         with tempfile.TemporaryDirectory(prefix="asctool-soak-") as folder:
             began = time.monotonic()
             told = SOAKS[name](chain, Path(folder), random.Random(given.seed), given.times)

@@ -6,20 +6,21 @@ import hashlib
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from asctool.errors import AsctoolError
 from asctool.stages.verify import verify
 from asctool.storage import manifest
+from asctool.storage.data_directory import DataDirectory
 from soak.server import Outcome, Server
 
 FEATURES = ("--type", "logmel", "--set", "sample_rate=16000", "--set", "segment_frames=16", "--delta")
 CORPUS = ("n_clips_per_class=2", "n_recordings_per_class=2", "seconds=0.8", "sample_rate=16000", "n_folds=2")
 NETWORK = ("--model", "cnn", "--fold", "1", "--set", "filters=[2, 4, 4]", "--seed", "3")
 EVERY_EPOCH = {"asctool.stages.train.CHECKPOINT_SECONDS": 0.0}
-KEPT_FROM_EACH_OTHER = ("history.csv", "curves.png")  # hold the seconds an epoch took
+KEPT_FROM_EACH_OTHER = ("history.csv", "curves.png", "events.out.tfevents.history")  # hold the seconds an epoch took
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,10 @@ STAGES = (
         ("--set", "n_recordings_per_class=1", "--set", "allow_missing_classes=true"),
         jobs=True,
     ),
+    Stage(
+        *("vary", "varied", ("augment", "{base}/data", "{out}", "--method", "time_stretch")),
+        *(("--seed", "1"), True),
+    ),
     Stage("denoise", "denoised", ("denoise", "{base}/data", "{out}"), ("--set", "sample_rate=8000"), jobs=True),
     Stage(
         *("featurize", "logmel", ("featurize", "{base}/data", "{out}", "--denoised", "{base}/denoised", *FEATURES)),
@@ -73,6 +78,8 @@ def identity(out: Path) -> str:
     """What an artifact holds, read without a word of who made it when; IntegrityError where it is not whole."""
     found = manifest.read(out)
     verify(out)
+    if found["kind"] == "data":
+        return manifest.content_hash(found["fingerprint"], *_clips_and_folds(out))
     kept = {
         "fingerprint": found["fingerprint"],
         "content": found.get("content"),
@@ -80,6 +87,13 @@ def identity(out: Path) -> str:
         "files": {name: h for name, h in found["files"].items() if name not in KEPT_FROM_EACH_OTHER},
     }
     return manifest.content_hash(repr(kept))
+
+
+def _clips_and_folds(out: Path) -> list[str]:
+    """A data directory but for the folder that copies lie in, which a forced rebuild has of its own."""
+    data = DataDirectory(out)
+    clips = [repr(replace(clip, path=Path(clip.path).name)) for clip in data.tables.clips]
+    return [data.content(), repr(data.tables.folds), repr(data.tables.classes), *clips]
 
 
 def identity_or_none(out: Path) -> str | None:

@@ -9,6 +9,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import subprocess
@@ -20,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-STAGES = ("prep", "denoise", "featurize", "augment", "train", "extract", "svm", "fuse", "score", "verify")
+import asctool
+
 PRELOADED = (
     *("torch", "torch._dynamo", "torch.utils.tensorboard", "sklearn.svm", "h5py", "joblib", "numba", "librosa"),
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "soundfile", "soxr", "scipy.fft", "scipy.optimize"),
-    *(f"asctool.stages.{name}" for name in STAGES),
-    *("asctool.training.trainer", "asctool.training.inference", "asctool.models.cnn", "asctool.models.att_crnn"),
-    *("asctool.features.logmel", "asctool.corpora.synthetic", "asctool.cli", "asctool.dsp.noise"),
+    *("tensorboard.compat.proto.event_pb2", "tensorboard.summary.writer.record_writer", "python_stretch.Signalsmith"),
+    *(module.name for module in pkgutil.walk_packages(asctool.__path__, "asctool.") if not module.name.endswith("__")),
 )
 SHARD_BYTES = 150_000  # so that a corpus of seconds makes several
 
