@@ -46,5 +46,5 @@ def hop_seconds(sample_rate: int, config: Config) -> float:
 
 
 def as_int16(samples: np.ndarray) -> np.ndarray:
-    """Samples in steps of 1 / 32768, clipped at full scale: a recording of 16 bits at its own rate comes out exactly."""
+    """Samples in steps of 1 / 32768, clipped at full scale: recordings of 16 bits at their own rate come out exact."""
     return np.clip(np.rint(samples * FULL_SCALE), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)

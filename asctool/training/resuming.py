@@ -32,7 +32,9 @@ def restore(trainer: Trainer, state: Any) -> None:
 
 def _check_progress(progress: Mapping[str, Any], epoch: Any) -> None:
     history = progress["history"]
-    if not _is_count(epoch) or [row["epoch"] for row in history] != list(range(1, epoch + 1)):
+    if not _is_count(epoch) or [row["epoch"] for row in history] != list(range(1, len(history) + 1)):
+        raise ValueError("a history that is none")
+    if len(history) != epoch:
         raise ValueError("a history of other epochs")
     if any(list(row) != list(history[0]) or not all(map(_is_number, row.values())) for row in history):
         raise ValueError("a history that is none")
@@ -67,6 +69,8 @@ def _moments(optimizer: torch.optim.Optimizer, group: Mapping[str, Any]) -> set[
 
 def _is_moment(name: str, value: Any, weight: Tensor) -> bool:
     shape = torch.Size() if name == "step" else weight.shape
+    if name == "step" and not (isinstance(value, Tensor) and value.numel() == 1 and value.item() >= 1):
+        return False
     return (
         isinstance(value, Tensor)
         and value.shape == shape

@@ -68,7 +68,7 @@ def _zeros(data: bytes, rng: Generator) -> bytes:
 
 
 def _splice(data: bytes, other: bytes, rng: Generator) -> bytes:
-    return data[: _place(data, rng) if data else 0] + other[_place(other, rng) :]
+    return data[: _place(data, rng) if data else 0] + other[_place(other, rng) if other else 0 :]
 
 
 CHANGES: tuple[Callable[[bytes, Generator], bytes], ...] = (
