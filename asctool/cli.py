@@ -72,6 +72,7 @@ Tags = Annotated[
 Stream = Annotated[str, typer.Option(help="features stay on disk: yes, no, or auto, where they are many")]
 Force = Annotated[bool, typer.Option("--force", help="make the output anew, whatever is there")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="only say what would be done, and what disk it takes")]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="take the hashes of what is read for granted")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="warnings only")]
 Json = Annotated[bool, typer.Option("--json", help="for programs")]
 
@@ -248,6 +249,7 @@ def train(
     device: Device = "auto",
     force: Force = False,
     dry_run: DryRun = False,
+    no_verify: NoVerify = False,
     quiet: Quiet = False,
 ) -> None:
     """Train a network on the training rows of a fold, or go on where training was stopped."""
@@ -272,7 +274,9 @@ def train(
     shown = console.Bar(quiet)
     beside = (tags or (), soft_targets, stream)
     done = stage.train(
-        features, output, plan, fold, device, bool(monitor), init_from, force, shown, *beside, dry_run=dry_run
+        *(features, output, plan, fold, device, bool(monitor), init_from, force, shown, *beside),
+        dry_run=dry_run,
+        verify=not no_verify,
     )
     _report(done, output, dry_run)
 
@@ -299,6 +303,7 @@ def extract(
     device: Device = "auto",
     force: Force = False,
     dry_run: DryRun = False,
+    no_verify: NoVerify = False,
     quiet: Quiet = False,
 ) -> None:
     """Compute embeddings, posteriors or attention of all rows with a trained network, or tags of all clips."""
@@ -306,7 +311,9 @@ def extract(
     from asctool.stages import extract as stage
 
     beside = (tags or (), stream, subset)
-    done = stage.extract(run, features, output, kind, system, device, force, *beside, dry_run=dry_run)
+    done = stage.extract(
+        run, features, output, kind, system, device, force, *beside, dry_run=dry_run, verify=not no_verify
+    )
     _report(done, output, dry_run)
 
 
@@ -330,6 +337,7 @@ def svm(
     seed: Seed = None,
     force: Force = False,
     dry_run: DryRun = False,
+    no_verify: NoVerify = False,
     quiet: Quiet = False,
 ) -> None:
     """Fit a calibrated SVM on embeddings of the training rows; write posteriors of the others."""
@@ -339,7 +347,17 @@ def svm(
     own, options = stage.configure(kernel or "linear", _values("svm", config, set_, seed=seed))
     tried = stage.candidates(own, kernel, options) if tune else ()
     done = stage.svm(
-        embeddings, output, kernel or "linear", own, options, fold, system, force, dry_run=dry_run, tune=tried
+        embeddings,
+        output,
+        kernel or "linear",
+        own,
+        options,
+        fold,
+        system,
+        force,
+        dry_run=dry_run,
+        tune=tried,
+        verify=not no_verify,
     )
     _report(done, output, dry_run)
 
@@ -361,6 +379,7 @@ def fuse(
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
+    no_verify: NoVerify = False,
     quiet: Quiet = False,
 ) -> None:
     """Join segments to clips, and several systems to one."""
@@ -368,7 +387,8 @@ def fuse(
     from asctool.stages import fuse as stage
 
     *inputs, output = _at_least_two(posteriors_and_output)
-    _report(stage.fuse(inputs, output, rule, level, system, force, allow_missing, dry_run), output, dry_run)
+    done = stage.fuse(inputs, output, rule, level, system, force, allow_missing, dry_run, not no_verify)
+    _report(done, output, dry_run)
 
 
 @app.command()
@@ -393,6 +413,7 @@ def score(
     json_: Json = False,
     force: Force = False,
     dry_run: DryRun = False,
+    no_verify: NoVerify = False,
     quiet: Quiet = False,
 ) -> None:
     """Judge posteriors of test rows: systems are rows, folds give mean and deviation."""
@@ -400,7 +421,7 @@ def score(
     from asctool.stages import score as stage
 
     columns = [name.strip() for name in by.split(",")] if by else []
-    scores = stage.score(posteriors, columns, compare, top, allow_missing)
+    scores = stage.score(posteriors, columns, compare, top, allow_missing, not no_verify)
     if out:
         _report(stage.write(scores, out, force, dry_run), out, dry_run)
         if dry_run:

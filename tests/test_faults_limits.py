@@ -276,9 +276,8 @@ def test_too_few_open_files_are_told(chain: Chain, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["denoise", "featurize", "train", "extract", "svm"])
 def test_a_limit_on_memory(name: str, chain: Chain, tmp_path: Path) -> None:
     stage = BY_NAME[name]
-    # torch crashes by itself where the stacks of its threads (8 MB each) find no room: training gets that much more
-    limit = 60_000_000 if name == "train" else 30_000_000
-    outcome = chain.make(stage, tmp_path / stage.output, limits={"RLIMIT_AS": limit})
+    # With some tens of MB less, torch and what Python still imports crash or hang by themselves (docs/reliability.md).
+    outcome = chain.make(stage, tmp_path / stage.output, limits={"RLIMIT_AS": 100_000_000})
     assert outcome.code in (0, 4), outcome
     assert "Traceback" not in outcome.err
     assert identity_or_none(tmp_path / stage.output) in (None, identity(chain.finished(stage)))
@@ -314,6 +313,26 @@ def test_a_stage_refuses_a_damaged_input(stage: str, changed: str, chain: Chain,
     told_in_one_line(outcome, 5, f"{path}: is not what was written (its hash differs)")
     assert outcome.seconds < 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     assert not (tmp_path / "out").exists() or identity_or_none(tmp_path / "out") is None
+
+
+UNVERIFIED = {"train": "logmel", "extract": "logmel", "svm": "embeddings", "fuse": "svm", "score": "clips"}
+
+
+@pytest.mark.parametrize("stage", UNVERIFIED)
+def test_without_verifying_a_changed_value_is_read(stage: str, chain: Chain, tmp_path: Path) -> None:
+    """What --no-verify is said to give up: one bit of one value is nobody's business then."""
+    folder = tmp_path / UNVERIFIED[stage]
+    make_anew(chain.base / folder.name, folder)
+    path = min(folder.glob("shard-*"))
+    data = bytearray(path.read_bytes())
+    data[data.index(Store(folder).columns("array")["array"][0].tobytes())] ^= 1  # the smallest part of its first value
+    path.write_bytes(data)
+    command = BY_NAME[stage].command(chain.base, tmp_path / "out")
+    words = [str(folder) if word == str(chain.base / folder.name) else word for word in command]
+    told_in_one_line(chain.server.run(words), 5, f"{path}: is not what was written (its hash differs)")
+    outcome = chain.server.run([*words, "--no-verify"])
+    assert outcome.code == 0, outcome
+    assert (tmp_path / "out" / "manifest.json").is_file()
 
 
 def test_holders_are_known_by_their_locks_alone(tmp_path: Path) -> None:

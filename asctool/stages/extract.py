@@ -37,16 +37,17 @@ def extract(
     stream: str = "auto",
     subset: str = "all",
     dry_run: bool = False,
+    verify: bool = True,
 ) -> bool:
     """Write one kind of output for every row of the run's fold, marked with its subset; False when it is there.
 
     Of kind ``tag`` it is a row for each clip of any corpus, the mean of its segments, or of the clips that are in a
-    ``subset`` of the run's fold. ``tag_stores`` and ``stream`` are as in training.
+    ``subset`` of the run's fold. ``tag_stores``, ``stream`` and ``verify`` are as in training.
     """
     check_output(output, run_directory, features, *tag_stores)
     _check_choices(kind, subset)
     run = Run(run_directory)
-    store = Store(features, registry.load("models", run.config["model"]).TAKES)
+    store = Store(features, registry.load("models", run.config["model"]).TAKES, verify=verify)
     _check_match(run, store, kind)
     beside = _tags_of(run, store, tag_stores)
     name = system or default_system(run, kind)

@@ -35,6 +35,7 @@ def fuse(
     force: bool = False,
     allow_missing: bool = False,
     dry_run: bool = False,
+    verify: bool = True,
 ) -> bool:
     """Write the fused posteriors of one or several systems, one or several folds; False when they are there already.
 
@@ -46,7 +47,9 @@ def fuse(
     if level not in LEVELS:
         raise UsageError(registry.unknown("level", level, list(LEVELS)))
     check_output(output, *inputs)
-    loaded = posteriors.load(inputs, subsets=("valid", "test"))  # training rows flatter, and svm writes none
+    loaded = posteriors.load(
+        inputs, subsets=("valid", "test"), verify=verify
+    )  # training rows flatter, and svm writes none
     blocks = [_to_clips(block, rule) if level == "clip" else block for block in loaded.blocks]
     systems = sorted({block.system for block in blocks})
     name = system or " + ".join(systems)

@@ -36,13 +36,14 @@ def score(
     compared: tuple[str, str] | None = None,
     top: int = 3,
     allow_missing: bool = False,
+    verify: bool = True,
 ) -> Scores:
     """Judge the test rows of posterior stores; DataError where they have none, a clip is missing or has no label.
 
     ``by``: columns of ``clips.csv``, for a table of each. ``compared``: names of two systems to test against each
     other. ``allow_missing``: judge what is there of a fold's test clips; what is not is listed and counted.
     """
-    loaded = posteriors.load(directories, subsets=("test",), kinds=("posterior", "tag"))
+    loaded = posteriors.load(directories, subsets=("test",), kinds=("posterior", "tag"), verify=verify)
     if not loaded.blocks:
         raise DataError(f"{', '.join(map(str, directories))}: no test rows")
     _check_top(top, len(loaded.tables.classes))

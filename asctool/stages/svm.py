@@ -62,6 +62,7 @@ def svm(
     force: bool = False,
     dry_run: bool = False,
     tune: Sequence[tuning.Candidate] = (),
+    verify: bool = True,
 ) -> bool:
     """Fit on the original training rows, write posteriors of validation and test rows; False when they are there.
 
@@ -71,7 +72,7 @@ def svm(
     The fold is that of the run that made the embeddings; ``fold`` is for a network trained on nothing here.
     """
     check_output(output, embeddings)
-    store = Store(embeddings, "embedding")
+    store = Store(embeddings, "embedding", verify=verify)
     fold = _fold_of(store, fold)
     columns = store.columns("clip_id", "start", "array", "subset")
     subset = columns["subset"] if "subset" in columns else _subsets(store, columns["clip_id"], fold)

@@ -71,15 +71,17 @@ def train(
     soft_targets: Path | None = None,
     stream: str = "auto",
     dry_run: bool = False,
+    verify: bool = True,
 ) -> bool:
     """Train one network on one fold, or go on where an earlier call was stopped; False when it is trained already.
 
     ``monitor`` writes the test accuracy of every epoch into the history; it chooses nothing. ``tag_stores`` give each
     row the tags of its clip; ``soft_targets``, a tag store, takes the place of the labels of the clips that it holds.
-    ``stream`` says whether features stay on disk: auto, yes, no; it changes no result.
+    ``stream`` says whether features stay on disk: auto, yes, no; it changes no result. Without ``verify`` the features
+    are not held against their hashes.
     """
     check_output(output, features, *([init_from] if init_from else []))
-    store = Store(features, registry.load("models", plan.model).TAKES)
+    store = Store(features, registry.load("models", plan.model).TAKES, verify=verify)
     given = _gather(store, plan, rows.load(store, fold, stream), tag_stores, soft_targets)
     recipe = _recipe(store, given, plan, fold, init_from)
     if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(store, given, plan, device)):

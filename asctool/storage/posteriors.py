@@ -57,13 +57,16 @@ class Loaded:
 
 
 def load(
-    directories: Sequence[Path], subsets: Sequence[str] = SUBSETS, kinds: Sequence[str] = ("posterior",)
+    directories: Sequence[Path],
+    subsets: Sequence[str] = SUBSETS,
+    kinds: Sequence[str] = ("posterior",),
+    verify: bool = True,
 ) -> Loaded:
     """Read posterior stores; DataError where classes differ, a row is double, or a value is no probability.
 
     ``kinds``: "tag" lets scores of tags in, which are finite and no more.
     """
-    stores = tuple(Store(directory, *kinds) for directory in directories)
+    stores = tuple(Store(directory, *kinds, verify=verify) for directory in directories)
     tables = _tables_of(stores)
     for store, own in zip(stores[1:], tables[1:]):
         if own.classes != tables[0].classes:

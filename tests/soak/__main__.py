@@ -5,6 +5,7 @@ instants  every stage, new and replacing, killed at 30 random instants
 recipe    the whole chain killed 50 times at random instants and begun again
 training  training killed 1 to 4 times at random instants, 30 times over: the same weights to the bit
 disk      a file system of 20 sizes that are too small (needs root, for mount)
+cost      what verifying adds to an epoch of training, and what a whole, synced, renamed file costs beside a plain one
 fuzz      20 000 damaged and crafted recordings, stores, manifests, weights, checkpoints, bundles, tables, settings
 """
 
@@ -25,6 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from soak import chain as chains
+from soak import costs
 from soak import fuzz as fuzzing
 from soak.chain import STAGES, Chain
 
@@ -139,6 +141,16 @@ def disk(chain: Chain, folder: Path, generator: random.Random, times: int) -> st
     return f"{full} full disks: {full} times exit 4, the old output whole, the rerun equal"
 
 
+def cost(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
+    """The share of an epoch that verifying takes; the atomic writer in terms of a plain write."""
+    verifying, epoch = costs.verifying(folder, times or 9)
+    plain, whole = costs.writing(folder, times or 9)
+    return (
+        f"verifying {1000 * verifying:.0f} ms, an epoch {epoch:.1f} s: {verifying / epoch:.2%}; "
+        f"16 MB written whole {1000 * whole:.0f} ms, plainly {1000 * plain:.0f} ms: {whole / plain:.2f} times"
+    )
+
+
 def fuzz(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
     """Inputs that must be accepted or refused: no hang, no crash, nothing but an AsctoolError."""
     counts, found = fuzzing.fuzz(times or 20_000, generator.randrange(1 << 30), say)
@@ -153,7 +165,7 @@ def say(line: str) -> None:
 
 
 SOAKS: dict[str, Callable[[Chain, Path, random.Random, int], str]] = {
-    function.__name__: function for function in (kills, instants, recipe, training, disk, fuzz)
+    function.__name__: function for function in (kills, instants, recipe, training, disk, cost, fuzz)
 }
 
 
@@ -169,7 +181,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(SOAKS)})")
     soaks = given.which or list(SOAKS)
-    chain: Any = chains.build() if set(soaks) - {"fuzz"} else None
+    chain: Any = chains.build() if set(soaks) - {"cost", "fuzz"} else None
     chosen[:] = [stage for stage in STAGES if stage.name in (given.stage or [stage.name])]
     for name in soaks:
         with tempfile.TemporaryDirectory(prefix="asctool-soak-") as folder:
