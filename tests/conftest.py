@@ -1,6 +1,7 @@
 """What several tests share: a small corpus made once, and the chain run over it through the command line."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # networks this small wait longer for a second thread than it helps
 
 from asctool.cli import run
+
+# A shell that runs the tests in the background has them ignore SIGINT, and what they start would too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

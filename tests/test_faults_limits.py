@@ -207,7 +207,9 @@ def test_readers_see_the_old_or_the_new_while_a_store_is_made_anew(chain: Chain,
     make_anew(chain.finished(stage), out)
     versions = [_read(chain.finished(stage, other)) for other in (False, True)]
     n_reads = [0, 0]
-    for turn in range(4):
+    for turn in range(40):
+        if turn >= 4 and turn % 2 == 0 and sum(n_reads) > 20:  # on a busy machine a writer may outrun its readers
+            break
         pid = chain.start(stage, out, other=turn % 2 == 0, force=True)
         while group(pid):
             n_reads[versions.index(_read(out))] += 1
