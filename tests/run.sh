@@ -10,4 +10,4 @@ ruff check .
 ruff format --check .
 mypy
 lint-imports
-python -m pytest "$@"
+python -m pytest -n 2 --dist worksteal "$@"

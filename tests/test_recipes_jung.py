@@ -27,7 +27,7 @@ TAGGED = ("--corpus", "somewhere", "--tagger", "a-run", "--jobs", "4")
 
 @pytest.mark.parametrize("number", [2, 3, 4, 5])
 def test_every_row_of_a_table_is_trained_by_one_command(number: int, tmp_path: Path) -> None:
-    from asctool.cli import _values
+    from asctool.cli.options import values
     from asctool.stages.train import configure
 
     status, calls, err = recipe("dcase2019", tmp_path, *TAGGED, "--table", str(number), "--kernel", "rbf")
@@ -40,7 +40,7 @@ def test_every_row_of_a_table_is_trained_by_one_command(number: int, tmp_path: P
     for call in trained:
         words = call.split()
         given = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
-        plan = configure("raw_resnet", _values("train", words[words.index("--config") + 1], given))
+        plan = configure("raw_resnet", values("train", words[words.index("--config") + 1], given))
         configs.add(plan.config)
         assert ("--tags" in words) == (plan.config.tags != "none")
         assert plan.training.epochs == 90

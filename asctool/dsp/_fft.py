@@ -11,7 +11,10 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba import types
 from numba.extending import overload
+
+from asctool.dsp import _cache
 
 FLAGS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp", "reassoc"}, "error_model": "numpy"}
 LARGEST = 8192  # points of a frame: longer ones leave the first-level cache, and their tables are slow to compile
@@ -20,6 +23,8 @@ COS_72, COS_144 = (np.float32(np.cos(np.radians(angle))) for angle in (72, 144))
 SIN_72, SIN_144 = (np.float32(np.sin(np.radians(angle))) for angle in (72, 144))
 Kernel = Callable[[np.ndarray, int, int, np.ndarray, np.ndarray], None]
 compiled = numba.njit(**FLAGS)
+_CONSTANT = types.Array(types.float32, 1, "C", readonly=True)
+_SIGNATURE = (_CONSTANT, types.int64, types.int64, _CONSTANT, types.Array(types.float32, 2, "C"))
 
 
 def fits(length: int) -> bool:
@@ -48,6 +53,7 @@ def power_kernel(length: int) -> Kernel:
             _transform(first, second, 1, half, 1)  # type: ignore[no-untyped-call]
             _sum_squares(second if ends_in_second else first, power[row], half)  # type: ignore[no-untyped-call]
 
+    _cache.compile_alone(fill, _SIGNATURE)
     return fill
 
 

@@ -118,7 +118,8 @@ def _put_in_place(temporaries: Mapping[Path, Path], paths: Iterable[Path], kind:
 def fault(point: str) -> None:
     """A point at which tests stop the process: ``ASCTOOL_FAULT=point:number`` kills it the number-th time it passes.
 
-    ``point:number:full`` raises what a full disk does, ``point:number:wait`` waits a minute. Off by default.
+    ``point:number:full`` raises what a full disk does, ``:memory`` what memory that cannot be had does, ``:wait`` waits
+    a minute. Off by default.
     """
     name, _, rest = os.environ.get(FAULT, "").partition(":")
     if name != point:
@@ -129,6 +130,8 @@ def fault(point: str) -> None:
         return
     if action == "full":
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if action == "memory":
+        raise MemoryError
     if action == "wait":
         log.warning("waiting at %s", point)
         time.sleep(60)

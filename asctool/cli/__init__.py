@@ -1,0 +1,75 @@
+"""The command line: one short command a stage: parse, call the stage, report."""
+
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import typer
+
+from asctool import console
+from asctool.cli import judging, making, using
+from asctool.errors import WouldWrite
+
+# Whatever copy of click typer brings with it: the root of its complaints about options.
+_CLICK_ERROR: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
+
+COMMANDS: dict[str, Callable[..., None]] = {  # in the order of help
+    "prep": making.prep,
+    "denoise": making.denoise,
+    "featurize": making.featurize,
+    "augment": making.augment,
+    "train": making.train,
+    "extract": making.extract,
+    "svm": making.svm,
+    "fuse": judging.fuse,
+    "score": judging.score,
+    "import-posteriors": judging.import_posteriors,
+    "submit": judging.submit,
+    "predict": using.predict,
+    "bundle": using.bundle,
+    "report": judging.report,
+    "info": using.info,
+    "verify": using.verify,
+    "list": using.list_,
+}
+
+app = typer.Typer(
+    add_completion=True,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Composable stages for acoustic scene and environmental sound classification. Inputs first, the output last.",
+)
+for _name, _command in COMMANDS.items():
+    app.command(_name)(_command)
+
+
+def main() -> NoReturn:
+    """The program ``asctool``."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command line; its exit code."""
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    name = next((argument for argument in arguments if not argument.startswith("-")), "")
+    outcome: list[Any] = []
+    code = console.guarded(lambda: outcome.append(_parse(arguments)), name, debug)
+    return code or next((value for value in outcome if isinstance(value, int)), 0)
+
+
+def _parse(arguments: list[str]) -> Any:
+    try:
+        code = app(arguments, prog_name="asctool", standalone_mode=False)
+    except _CLICK_ERROR as error:
+        error.show()
+        return error.exit_code
+    except WouldWrite as would:
+        sys.stdout.write(f"{would}\n")
+        return 0
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if code == 130:  # what typer makes of Ctrl-C
+        raise KeyboardInterrupt
+    return code

@@ -1,0 +1,130 @@
+"""Commands that classify new recordings, and those that explain and check what lies on the disk."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asctool import console
+from asctool.cli.options import Device, DryRun, Force, Json, Quiet, at_least_two, report_done
+
+
+def predict(
+    audio: Annotated[
+        list[str],
+        typer.Argument(help="files, folders, or - for standard input", metavar="AUDIO...", show_default=False),
+    ],
+    model: Annotated[
+        list[Path],
+        typer.Option(help="a run, what svm or fuse wrote, or a bundle; several are joined", show_default=False),
+    ],
+    timeline: Annotated[bool, typer.Option("--timeline", help="every segment too, with its seconds")] = False,
+    unknown_below: Annotated[
+        float, typer.Option(help="call a recording unknown whose likeliest class is less likely than this")
+    ] = 0.0,
+    rule: Annotated[
+        str | None,
+        typer.Option(help="product, mean, max or vote, of folds and models [default: as fused, or product]"),
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="for programs: an object a line")] = False,
+    csv: Annotated[bool, typer.Option("--csv", help="for tables")] = False,
+    device: Device = "auto",
+    quiet: Quiet = False,
+) -> None:
+    """Tell what recordings sound like: any format, any rate, any length."""
+    console.set_up(quiet)
+    from asctool.errors import DataError, UsageError
+    from asctool.stages import predict as stage
+
+    if json_ and csv:
+        raise UsageError("--json and --csv: give one of them")
+    stage.check_options(rule, unknown_below)
+    predictor = stage.open_models(model, device, rule)
+    if csv:
+        console.write_csv([stage.columns(predictor.classes)])
+    bad = total = 0
+    for answer in stage.predict(audio, predictor, unknown_below, timeline):
+        total += 1
+        if answer.problem:
+            bad += 1
+            console.warn(f"{answer.recording}: {answer.problem}")
+        if json_:
+            console.write_record(stage.as_dict(answer))
+        elif csv:
+            console.write_csv(stage.rows(answer))
+        else:
+            console.write_lines(stage.lines(answer))
+    if bad:
+        raise DataError(f"{bad} of {total} recordings could not be used; they are told above")
+
+
+def bundle(
+    models_and_output: Annotated[list[Path], typer.Argument(metavar="RUN_OR_RESULT... OUTPUT", show_default=False)],
+    onnx: Annotated[
+        bool, typer.Option("--onnx", help="write the networks as ONNX instead, checked against onnxruntime")
+    ] = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    quiet: Quiet = False,
+) -> None:
+    """Put runs or results, with all that they stand on, into one file that predict takes anywhere."""
+    console.set_up(quiet)
+    from asctool.stages import bundle as stage
+
+    *models, output = at_least_two(models_and_output)
+    if onnx:
+        for path in stage.onnx(models, output, force, dry_run):
+            report_done(True, path, dry_run)
+    else:
+        report_done(stage.bundle(models, output, force, dry_run), output, dry_run)
+
+
+def info(
+    artifact: Annotated[Path, typer.Argument(help="an artifact of asctool, or an audio file", show_default=False)],
+    plot: Annotated[
+        Path | None, typer.Option(help="draw a clip: a .png, .pdf or .svg file", show_default=False)
+    ] = None,
+    clip: Annotated[str | None, typer.Option(help="which one to draw [default: the first]", show_default=False)] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Explain an artifact: what it is, what made it, what it holds; draw a clip of it."""
+    console.set_up(quiet)
+    from asctool.stages import info as stage
+
+    found = stage.info(artifact)
+    if plot or clip:
+        stage.draw(artifact, plot, clip)
+    if json_:
+        console.write_json(found)
+    else:
+        console.write_tree(str(artifact), stage.readable(found))
+
+
+def verify(artifacts: Annotated[list[Path], typer.Argument(show_default=False)], quiet: Quiet = False) -> None:
+    """Check artifacts deeply: every hash, every row, every clip."""
+    console.set_up(quiet)
+    from asctool.stages import verify as stage
+
+    for artifact in artifacts:
+        sys.stdout.write(f"{artifact}: {stage.verify(artifact)}\n")
+
+
+def list_(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="a group (features, networks, ...), or one of them: its settings", show_default=False),
+    ] = None,
+    json_: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the features, networks, corpora, transforms, SVM kernels, presets and fusion rules there are."""
+    console.set_up(quiet)
+    from asctool.stages import list_ as stage
+
+    found = stage.list_(name) or stage.explain(str(name))
+    if json_:
+        console.write_json(found)
+    else:
+        console.write_tree(name or "asctool", stage.readable(found))
