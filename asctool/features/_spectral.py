@@ -13,6 +13,8 @@ from asctool.registry import unknown
 if TYPE_CHECKING:
     import torch
 
+DB_PER_NEPER = 10 / math.log(10)  # of a power's natural logarithm
+
 
 class Spectral(Protocol):
     """The fields that every spectral configuration has."""
@@ -105,6 +107,11 @@ def log_bands(samples: np.ndarray, floor_power: float, bands: Callable[[np.ndarr
     values = bands(samples)
     np.maximum(values, np.float32(floor_power), out=values)
     return np.log(values, out=values)
+
+
+def peak_db(row: np.ndarray) -> float:
+    """Power of the loudest band of any frame, dB re full scale, of natural logarithms (channel, band, frame)."""
+    return float(row.max()) * DB_PER_NEPER
 
 
 def log_bands_batch(

@@ -55,6 +55,7 @@ class Plan:
     segment_hop_frames: int
     delta_width: int  # 0: no delta channels
     dtype: str
+    silence_db: float | None = None  # as featurize has it
 
     @cached_property
     def module(self) -> Any:
@@ -107,6 +108,7 @@ class Segments:
         self.context = -(-round(_context_seconds(plan) * self.rate) // self.hop)  # frames on either side
         self.slopes = _Slopes(plan.delta_width) if plan.delta_width else None
         self.cutter = _Cutter(plan.segment_frames, plan.segment_hop_frames)
+        self.listener = _Listener(plan)
 
     def push(self, waveforms: np.ndarray, is_last: bool) -> tuple[np.ndarray, np.ndarray]:
         """Starts (row,) and rows that are complete by now."""
@@ -114,6 +116,8 @@ class Segments:
         if self.slopes:
             frames = self.slopes.push(frames, is_last)
         starts, rows = self.cutter.push(frames, is_last)
+        if self.plan.silence_db is not None:
+            starts, rows = self.listener.push(starts, rows, is_last)
         rows = self.plan.module.as_int16(rows) if self.plan.dtype == "int16" else rows.astype(self.plan.dtype)
         return np.array(starts) * self.plan.hop_seconds, rows
 
@@ -181,6 +185,30 @@ class _Cutter:
         self.held, self.base = joined[..., kept:].copy(), self.base + kept
         shape = (0, *joined.shape[:-1], self.length)
         return starts, np.stack(rows) if rows else np.zeros(shape, np.float32)
+
+
+class _Listener:
+    """Segments that are not silent; of a recording that has none by its end, the loudest."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.loudest: tuple[float, int, np.ndarray] | None = None  # peak, start, row, of what has been silent so far
+        self.has_heard = False
+
+    def push(self, starts: list[int], rows: np.ndarray, is_last: bool) -> tuple[list[int], np.ndarray]:
+        assert self.plan.silence_db is not None
+        n_heard = rows.shape[1] // (2 if self.plan.delta_width else 1)  # slopes are no powers
+        kept = []
+        for i, (start, row) in enumerate(zip(starts, rows)):
+            peak = self.plan.module.peak_db(row[:n_heard])
+            if peak > self.plan.silence_db:
+                kept.append(i)
+                self.has_heard = True
+            elif not self.has_heard and (self.loudest is None or peak > self.loudest[0]):
+                self.loudest = (peak, start, row.copy())
+        if is_last and not self.has_heard and self.loudest is not None:
+            return [self.loudest[1]], self.loudest[2][None]
+        return [starts[i] for i in kept], rows[kept]
 
 
 def _context_seconds(plan: Plan) -> float:
@@ -279,6 +307,7 @@ class _Cut:
     delta_width: int = 9
     segment_frames: int | None = None
     segment_hop_frames: int | None = None
+    silence_db: float | None = None
 
 
 def plan_of(features: dict[str, Any], denoise: dict[str, Any] | None, row: tuple[int, ...]) -> Plan:
@@ -303,7 +332,7 @@ def plan_of(features: dict[str, Any], denoise: dict[str, Any] | None, row: tuple
         _check_size(given.sample_rate or own.sample_rate, subtraction, row)
         denoising = Denoising(given.sample_rate, subtraction)
     waveform = Waveform(own.sample_rate, own.channels == "mono", denoising)
-    return Plan(waveform, name, config, length, hop, own.delta_width if own.delta else 0, own.dtype)
+    return Plan(waveform, name, config, length, hop, own.delta_width if own.delta else 0, own.dtype, own.silence_db)
 
 
 def _check_size(sample_rate: int, config: Any, row: tuple[int, ...]) -> None:

@@ -58,6 +58,11 @@ def extract_batch(samples: "torch.Tensor", sample_rate: int, config: Config) -> 
     return _spectral.log_bands_batch(samples, config.floor_power, cut, _weights(config, sample_rate))
 
 
+def peak_db(row: np.ndarray) -> float:
+    """Power of the loudest band of any frame, dB re full scale, of features (channel, band, frame)."""
+    return _spectral.peak_db(row)
+
+
 def frame_count(n_samples: int, sample_rate: int, config: Config) -> int:
     """Frames that ``extract`` makes of a clip of this length."""
     return frames.count(n_samples, _spectral.layout(config, sample_rate).hop)

@@ -1,5 +1,6 @@
 """The waveform itself, float32 (channel, sample), where frames are samples."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,6 +44,12 @@ def frame_count(n_samples: int, sample_rate: int, config: Config) -> int:
 def hop_seconds(sample_rate: int, config: Config) -> float:
     """Time between samples."""
     return 1 / sample_rate
+
+
+def peak_db(row: np.ndarray) -> float:
+    """Power of the largest sample, dB re full scale, of a waveform (channel, sample); digital silence: -inf."""
+    peak = float(np.abs(row).max(initial=0))
+    return 20 * math.log10(peak) if peak else -math.inf
 
 
 def as_int16(samples: np.ndarray) -> np.ndarray:

@@ -1,5 +1,6 @@
 """featurize: clips to segments of log-mel, log-gammatone or waveform, with the channels that were asked for."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -33,6 +34,7 @@ class Settings:
     sample_rate: int  # Hz; no default, for a wrong one is silently wrong
     segment_frames: int | None = None  # None: the feature's own (80 frames; whole clips for waveform)
     segment_hop_frames: int | None = None  # None: as long as a segment
+    silence_db: float | None = None  # re full scale; segments with no band above it are left out, but for a clip's last
     channels: Literal["mono", "own"] = "mono"  # mono: the mean of a recording's channels
     delta_width: int = 9  # frames of the regression
     dtype: Literal["float32", "float16", "int16"] = "float32"  # as stored; int16: waveforms, of full scale 32768
@@ -45,6 +47,8 @@ class Settings:
         for name in ("segment_frames", "segment_hop_frames"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UsageError(f"{name}={getattr(self, name)}: must be 1 at least")
+        if self.silence_db is not None and not -math.inf < self.silence_db <= 0:
+            raise UsageError(f"silence_db={self.silence_db}: dB re full scale, 0 at most")
         if self.delta_width < 3 or self.delta_width % 2 == 0:
             raise UsageError(f"delta_width={self.delta_width}: must be odd, 3 at least")
 
@@ -247,7 +251,13 @@ class _Work:
             return np.zeros(1), [array]
         starts = segments.starts(array.shape[-1], length, hop)
         seconds = np.array(starts) * self.feature.module.hop_seconds(self.own.sample_rate, self.feature.config)
-        return seconds, segments.cut(array, length, hop)
+        rows = segments.cut(array, length, hop)
+        if self.own.silence_db is None:
+            return seconds, rows
+        heard = len(array) // (2 if self.with_delta else 1)  # channels; slopes behind them are no powers
+        peaks = np.array([self.feature.module.peak_db(row[:heard]) for row in rows])
+        kept = segments.audible(peaks, self.own.silence_db)
+        return seconds[kept], [rows[i] for i in kept]
 
     def _samples(self, clip: Clip) -> np.ndarray:
         """All channels of a clip at the wanted rate: (channel, sample)."""
