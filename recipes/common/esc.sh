@@ -12,6 +12,7 @@ features="logmel gammatone"
 denoised=true
 attention=l10
 augment=false
+segments=auto
 schedule=cpu
 epochs=0
 valid=""
@@ -61,6 +62,18 @@ store_of() {
   if [ "$preset" = phan2019 ]; then echo "$out/$2$varied"; else echo "$out/$2-$preset$varied"; fi
 }
 
+# cut_of NETWORK prints how its clips are cut where that is not as in its paper: by the short schedule silent segments
+# are left out, and there are twice as many others.
+cut_of() {
+  if [ "$(preset_of "$1")" = phan2019 ]; then
+    echo ""
+  elif [ "$segments" != auto ]; then
+    echo "$segments"
+  elif [ "$schedule" != paper ]; then
+    echo "silence_db=-80 segment_hop_frames=32"
+  fi
+}
+
 # variants_of NETWORK prints its systems.
 variants_of() {
   local feature place
@@ -103,6 +116,7 @@ if due 3; then
     channels=(--delta)
     [ "$(preset_of "$network")" != phan2019 ] || channels=()
     if uses_denoised "$network"; then channels=(--denoised "$out/denoised$varied"); fi
+    for setting in $(cut_of "$network"); do channels+=(--set "$setting"); done
     for feature in $(features_of "$network"); do
       run featurize "$data" "$(store_of "$network" "$feature")" --type "$feature" --config "$(preset_of "$network")" \
         "${channels[@]}" "${parallel[@]}"
