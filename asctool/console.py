@@ -55,8 +55,13 @@ def set_up(quiet: bool) -> None:
     """Send the messages of all stages to standard error; ``quiet`` leaves warnings only."""
     log = logging.getLogger("asctool")
     log.handlers[:] = [Messages()]
-    log.setLevel(logging.WARNING if quiet else logging.INFO)
+    log.setLevel(logging.ERROR if not speaks() else logging.WARNING if quiet else logging.INFO)
     log.propagate = False
+
+
+def speaks() -> bool:
+    """Whether this process tells what all do: of those that torchrun started the first, alone any."""
+    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
 
 
 def warn(message: str) -> None:
@@ -68,7 +73,7 @@ class Bar:
     """Progress: a bar with rate and remaining time on a terminal, a plain line now and then elsewhere."""
 
     def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
+        self.quiet = quiet or not speaks()
         self.rich: Any = None
 
     def start(self, what: str, total: float, unit: str) -> None:
@@ -152,10 +157,22 @@ def _outcome(command: Callable[[], Any], name: str, debug: bool) -> int:
 
 
 def _told(name: str, message: str, code: int, debug: bool) -> int:
+    told = _told_by_another(code)
+    if told is not None:
+        return told
     if debug:
         traceback.print_exc()
     sys.stderr.write(f"asctool {name}: {message}\n")
     return code
+
+
+def _told_by_another(code: int) -> int | None:
+    """The exit code of the process that ended a training of several first, and said why; None where that is this."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return None
+    from asctool.training import distributed
+
+    return distributed.claim(code)
 
 
 def _environment(error: OSError | RuntimeError) -> str | None:
@@ -217,12 +234,12 @@ def _end_what_does_not_stop(reader: int, name: str) -> None:
             return
         if data[0] in STOPPED_BY and deadline is None:
             number, deadline = data[0], time.monotonic() + STOP_SECONDS
-    sys.stderr.write(f"asctool {name}: {STOPPED}\n")
+    code = _told(name, STOPPED, STOPPED_BY[number], debug=False)
     for children in Path("/proc/self/task").glob("*/children"):
         for child in children.read_text().split():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
-    os._exit(STOPPED_BY[number])
+    os._exit(code)
 
 
 def write_json(value: Any) -> None:

@@ -32,6 +32,11 @@ def faults() -> Path:
     return SHARED / "faults"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one chain come first: two workers begin with a half each, and one of them alone then makes the chain."""
+    items.sort(key=lambda item: "chain" not in getattr(item, "fixturenames", ()))
+
+
 def asctool(*arguments: object) -> None:
     """Run a command line that must succeed."""
     assert run([str(argument) for argument in arguments]) == 0

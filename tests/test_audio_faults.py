@@ -86,7 +86,7 @@ REASONS = {
     "crash": "crash.wav: ends the process that decodes it (SIGSEGV), twice",
     "abort": "abort.wav: ends the process that decodes it (SIGABRT), twice",
     "end": "end.wav: ends the process that decodes it (exit 7), twice",
-    "loop": "loop.wav: is not decoded after 1 s of a processor",
+    "loop": "loop.wav: is not decoded after",
     "wait": "wait.wav: is not decoded after 3 s",
     "memory": "memory.wav: needs more than 1024 MiB to be decoded",
 }

@@ -244,7 +244,7 @@ def test_weights_that_do_not_fit_their_network_are_refused(
     assert "Traceback" not in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("model", ["att_crnn", "cnn", "acrnn", "piczak_cnn"])
+@pytest.mark.parametrize("model", ["att_crnn", "cnn", "acrnn", "piczak_cnn", "raw_resnet", "tag_resnet"])
 def test_onnx_gives_what_torch_gives(model: str) -> None:
     """onnxruntime on raw features, against the network on normalised ones; rows of any number."""
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra asctool[onnx] is not installed")
@@ -259,17 +259,23 @@ def test_onnx_gives_what_torch_gives(model: str) -> None:
         "att_crnn": {"filters": [4, 4, 8], "hidden": 6},
         "cnn": {"filters": [4, 4, 8]},
         "piczak_cnn": {"hidden": 20},
+        "raw_resnet": {"filters": 4, "blocks": 3, "code": 6},
+        "tag_resnet": {"width": 4, "hidden": 8},
     }
     module = registry.load("models", model)
     fields = {name: value for name, value in small.get(model, {}).items() if name in module.Config.__dataclass_fields__}
     config = settings.build(module.Config, fields)
-    shape = InputShape(2, 128, 128) if model == "acrnn" else InputShape(2, 64, 80)
-    if model == "piczak_cnn":
-        shape = InputShape(2, 60, 41)
+    shapes = {"acrnn": (2, 128, 128), "piczak_cnn": (2, 60, 41), "raw_resnet": (2, 0, 4000)}
+    shape = InputShape(*shapes.get(model, (2, 64, 80)))
     torch.manual_seed(0)
     network = models.build(model, config, shape, 3).eval()
     described = {
-        "config": {"model": model, "network": settings.as_dict(config), "classes": ["a", "b", "c"]},
+        "config": {
+            "model": model,
+            "network": settings.as_dict(config),
+            "classes": ["a", "b", "c"],
+            "training": {"loss": "bce" if model == "tag_resnet" else "kl"},
+        },
         "shape": vars(shape),
         "normalization": {"mean": [-15.0, -16.0], "deviation": [5.0, 4.0]},
         "protocol": {},
@@ -278,13 +284,16 @@ def test_onnx_gives_what_torch_gives(model: str) -> None:
     data = onnx_export.export(Bundle(("a", "b", "c"), (described,), LEAVES[:1], (0,), arrays), 0)
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
-    rows = rng.normal(-15, 5, (3, shape.channels, shape.bands, shape.frames)).astype(np.float32)
-    mean, deviation = np.array([-15, -16]).reshape(2, 1, 1), np.array([5, 4]).reshape(2, 1, 1)
+    bands = [shape.bands] if shape.bands else []
+    rows = rng.normal(-15, 5, (3, shape.channels, *bands, shape.frames)).astype(np.float32)
+    ones = (2, *[1] * (rows.ndim - 2))
+    mean, deviation = np.array([-15, -16]).reshape(ones), np.array([5, 4]).reshape(ones)
     with torch.inference_mode():
-        normalised = torch.from_numpy(((rows - mean) / deviation).astype(np.float32))
-        expected = network(normalised).softmax(1).numpy()
-    _, posterior = session.run(None, {"features": rows})
-    np.testing.assert_allclose(posterior, expected, atol=1e-5)
+        logits = network(torch.from_numpy(((rows - mean) / deviation).astype(np.float32)))
+        expected = (logits.sigmoid() if model == "tag_resnet" else logits.softmax(1)).numpy()
+    output = "tag" if model == "tag_resnet" else "posterior"
+    (found,) = session.run([output], {"features": rows})
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     told = {entry.key: json.loads(entry.value) for entry in _properties(data)}
     assert told["classes"] == ["a", "b", "c"] and told["shape"]["frames"] == shape.frames
 

@@ -21,7 +21,7 @@ ASCTOOL = "import sys\nfrom asctool import cli\ncode = cli.run(sys.argv[1:])\n"
 def asctool(*arguments: str, **environment: str) -> str:
     """What the program prints; it must load nothing heavy."""
     script = ASCTOOL + f"assert not {{*sys.modules}} & {{*{HEAVY!r}}}\nsys.exit(code)"
-    given = {**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1", **environment}
+    given = {**os.environ, **environment}
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], env=given, capture_output=True, text=True, check=False
     )
@@ -38,6 +38,7 @@ def completions(line: str) -> list[str]:
 
 @pytest.mark.parametrize("shell", SHELLS)
 def test_scripts_come_out_and_can_be_installed(shell: str, tmp_path: Path) -> None:
+    """Of the shell that is named, whichever one calls the program."""
     script = asctool("--show-completion", shell)
     assert f"_ASCTOOL_COMPLETE=complete_{shell}" in script
     asctool("--install-completion", shell, HOME=str(tmp_path))

@@ -1,6 +1,9 @@
 """Power spectra of frames: NumPy's FFT in float64 is the oracle, Parseval's theorem the closed form."""
 
 import fcntl
+import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -86,3 +89,30 @@ def test_a_cache_without_locks_is_used_all_the_same(tmp_path: Path) -> None:
     gone = SimpleNamespace(cache_path=str(tmp_path / "gone"))
     _cache.compile_alone(SimpleNamespace(stats=gone, compile=seen.append, disable_compile=lambda: None), ("types",))
     assert seen == [("types",)]
+
+
+TWO_OUT_OF_THE_CACHE = """
+import os
+import numpy as np
+from asctool.dsp import _fft
+
+def right(length):
+    samples, power = np.random.default_rng(0).normal(size=length).astype("f"), np.empty((1, length // 2 + 1), "f")
+    _fft.power_kernel(length)(samples, 0, length, np.ones(length, "f"), power)
+    return np.allclose(power, abs(np.fft.rfft(samples)) ** 2, rtol=1e-3, atol=1e-3)
+
+for lengths in ((96,), (32,), (96, 32), (32, 96)):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if all([right(length) for length in lengths]) else 1)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_kernels_of_two_processes_are_not_taken_for_one_another(tmp_path: Path) -> None:
+    """Two processes alike compile a length each; two others load both, in either order."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", TWO_OUT_OF_THE_CACHE]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert told.split() == ["0", "0", "0", "0"]
+    assert len(list(tmp_path.rglob("*.nbc"))) == 2  # the others compiled nothing

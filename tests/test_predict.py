@@ -174,7 +174,13 @@ def test_a_timeline_as_a_table(lab: Path, corpus: Path, capsys: pytest.CaptureFi
     columns = Store(lab / "svm").columns("clip_id", "array")
     assert list(rows[0])[5:] == [f"posterior of {name}" for name in Store(lab / "svm").tables.classes]
     asctool("predict", path, "--model", lab / "svm", "--timeline")
-    assert len(capsys.readouterr().out.splitlines()) == 4
+    head, *segments, whole = capsys.readouterr().out.splitlines()
+    assert head == f"{path}:" and len(segments) == 3 and whole.startswith(f"{path}: ")
+    assert [line.split()[:4] for line in segments] == [
+        ["0.00", "to", "1.00", "s"],
+        ["1.00", "to", "2.00", "s"],
+        ["1.50", "to", "2.50", "s"],
+    ]
     assert columns["array"].shape[1] == 6
 
 

@@ -40,16 +40,18 @@ def test_the_tutorial(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
                 path = tmp_path / "recordings" / label / f"{name}-{piece}.{suffix}"
                 write_noise(path, 2.5, 100 * i + 10 * piece + (label == "street"))
     write_noise(tmp_path / "new.wav", 4, 99)
+    (tmp_path / "evaluation.csv").write_text("filename\nnew.wav\n")
     monkeypatch.chdir(tmp_path)
     found = in_page("docs/tutorial.md")
     told = {arguments[0] for arguments in found}
     assert told >= {"prep", "denoise", "featurize", "augment", "train", "extract", "svm", "fuse", "score"}
-    assert told >= {"report", "predict", "bundle", "info", "verify", "list"}
+    assert told >= {"report", "predict", "bundle", "info", "verify", "list", "submit"}
     printed = run_all(found, capsys)
     assert "data: prep would write a data directory" in printed
     assert "16 clips" in printed and "all 16 audio files there" in printed
     assert "cnn logmel svm" in printed and "both" in printed
     assert printed.count(": whole: ") == 4
+    assert (tmp_path / "submission.csv").read_text().startswith("clip_id,kitchen,street\nnew")
     assert all(
         (tmp_path / name).stat().st_size > 10_000 for name in ("clip.png", "features.png", "report.html", "model.asc")
     )

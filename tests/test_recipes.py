@@ -1,6 +1,7 @@
 """Recipes with a stand-in for asctool: what they call, where they stop, what they say to slips."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -16,16 +17,31 @@ case "$1" in "$FAILING") echo "no more" >&2; exit 3 ;; esac
 """
 
 
-def recipe(name: str, tmp_path: Path, *options: str, failing: str = "") -> tuple[int, list[str], str]:
-    """Run a recipe with a stand-in; its status, the stages it called in order, what it said."""
+def script(name: str) -> Path:
+    """A recipe by its folder, where it is run.sh, or by folder and name: esc10, esc10/jung2020."""
+    return RECIPES / f"{name}.sh" if "/" in name else RECIPES / name / "run.sh"
+
+
+def recipe(
+    name: str, tmp_path: Path, *options: str, failing: str = "", helpers: bool = False
+) -> tuple[int, list[str], str]:
+    """Run a recipe with a stand-in; its status, the stages it called in order, what it said.
+
+    With ``helpers`` the stand-in also takes the place of python: a program of the recipe's own is a stage, too.
+    """
     stub = tmp_path / "stub"
     stub.write_text(STUB)
     stub.chmod(0o755)
     calls = tmp_path / "calls"
     calls.write_text("")
     environment = os.environ | {"ASCTOOL": str(stub), "CALLS": str(calls), "FAILING": failing}
+    if helpers:
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / "python").write_text(f'#!/usr/bin/env bash\nexec {stub} "$(basename "$1")" "${{@:2}}"\n')
+        (tmp_path / "bin" / "python").chmod(0o755)
+        environment["PATH"] = f"{tmp_path / 'bin'}:{environment['PATH']}"
     done = subprocess.run(
-        ["bash", RECIPES / name / "run.sh", "--out", tmp_path / "out", *options],
+        ["bash", script(name), "--out", tmp_path / "out", *options],
         env=environment,
         capture_output=True,
         text=True,
@@ -55,7 +71,12 @@ def test_a_recipe_calls_its_stages_in_order(name: str, jobs: str, tmp_path: Path
     assert called.count("train") == called.count("svm") == systems
 
 
-ALL = sorted(path.parent.name for path in RECIPES.glob("*/run.sh"))
+NO_OPTIONS = {"here", "corpus_name", "default_systems"}
+ALL = sorted(
+    path.parent.name if path.stem == "run" else f"{path.parent.name}/{path.stem}"
+    for path in RECIPES.glob("*/*.sh")
+    if path.parent.name != "common"
+)
 WHOLE = {  # options with which a recipe does all that it can, on as little as possible
     "mini": ("--folds", "1"),
     "litis": ("--corpus", "somewhere", "--splits", "1"),
@@ -67,12 +88,12 @@ WHOLE = {  # options with which a recipe does all that it can, on as little as p
 def test_each_stage_that_fails_stops_the_recipe_with_its_status(name: str, tmp_path: Path) -> None:
     """Those that were to come after it are not begun, though as many run side by side as may."""
     options = (*WHOLE.get(name, ("--corpus", "somewhere", "--folds", "1")), "--jobs", "2")
-    status, calls, err = recipe(name, tmp_path, *options)
+    status, calls, err = recipe(name, tmp_path, *options, helpers=True)
     assert status == 0, err
     order = list(dict.fromkeys(call.split()[0] for call in calls))
     assert {"prep", "featurize", "train", "extract", "score"} <= set(order)
     for place, stage in enumerate(order):
-        status, calls, err = recipe(name, tmp_path, *options, failing=stage)
+        status, calls, err = recipe(name, tmp_path, *options, failing=stage, helpers=True)
         assert status == 3, f"{stage}: {err}"
         assert stage in {call.split()[0] for call in calls}
         assert not {call.split()[0] for call in calls} & set(order[place + 1 :]), stage
@@ -129,11 +150,25 @@ def test_slips_end_a_recipe_with_status_2(options: list[str], words: str, tmp_pa
     assert status == 2 and words in err and calls == []
 
 
-@pytest.mark.parametrize("name", STAGES)
-def test_help_lists_the_options(name: str, tmp_path: Path) -> None:
-    done = subprocess.run(["bash", RECIPES / name / "run.sh", "--help"], capture_output=True, text=True, check=True)
-    for option in ("--stage", "--stop-stage", "--folds", "--epochs", "--device", "--jobs", "--out"):
-        assert option in done.stdout
+@pytest.mark.parametrize("name", ALL)
+def test_slips_end_every_recipe_with_status_2(name: str, tmp_path: Path) -> None:
+    for slip in (["--no-such-option", "1"], ["--stop-stage"], ["stray"]):
+        status, calls, err = recipe(name, tmp_path, *slip)
+        assert (status, calls, len(err.splitlines())) == (2, [], 1) and slip[0] in err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_help_lists_every_option_and_does_nothing(name: str, tmp_path: Path) -> None:
+    status, calls, err = recipe(name, tmp_path, "--help")
+    assert (status, calls, err) == (0, [], "") and not (tmp_path / "out").exists()
+    done = subprocess.run(["bash", script(name), "--help"], capture_output=True, text=True, check=True)
+    options, _, _ = script(name).read_text().partition('/common/begin.sh"')
+    if name in ("esc10", "esc50"):
+        options, _, _ = (RECIPES / "common" / "esc.sh").read_text().partition('/common/begin.sh"')
+    defaults = {line.partition("=")[0] for line in options.splitlines() if re.match("[a-z_]+=", line)} - NO_OPTIONS
+    missing = {name for name in defaults if f"--{name.replace('_', '-')}" not in done.stdout}
+    assert {"stage", "stop_stage", "jobs", "out", "seed"} <= defaults and not missing
 
 
 def test_shellcheck_finds_nothing() -> None:

@@ -1,15 +1,20 @@
 """Training: what is drawn, what is learned, and that it goes on exactly where it was stopped."""
 
+import re
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small import shape_of, small
+from torch import Tensor, nn
 
 from asctool import models, registry
 from asctool.errors import DataError, UsageError
 from asctool.models._layers import InputShape
-from asctool.training import checkpoint, epochs, inference
+from asctool.training import capture, checkpoint, epochs, inference
 from asctool.training.examples import Examples, normalization_of
 from asctool.training.optimizers import kl_divergence
 from asctool.training.settings import Settings, learning_rate
@@ -200,3 +205,104 @@ def test_bfloat16_stays_near_float32() -> None:
         for bfloat16 in (False, True)
     )
     assert np.abs(exact - rounded).max() < 2e-2
+
+
+@pytest.mark.parametrize("name", registry.names("models"))
+def test_posteriors_of_one_network_agree_however_they_are_computed(name: str) -> None:
+    """Few rows at a time or all together, channels last or not: within 1e-5; in bfloat16 within 2e-2."""
+    torch.manual_seed(0)
+    shape = shape_of(name)
+    network = models.build(name, small(name), shape, 5).eval()
+    rows = np.random.default_rng(0).normal(size=(6, *shape.row)).astype(np.float32)
+    rows *= np.geomspace(0.2, 20, 6, dtype=np.float32).reshape(6, *[1] * len(shape.row))  # or all would look alike
+    statistics = normalization_of(rows)
+    whole = inference.compute(network, rows, statistics, "posterior", CPU)
+    one_by_one = [inference.compute(network, rows[i : i + 1], statistics, "posterior", CPU) for i in range(6)]
+    np.testing.assert_allclose(np.concatenate(one_by_one), whole, atol=1e-5)
+    last = inference.compute(network.to(memory_format=torch.channels_last), rows, statistics, "posterior", CPU)
+    np.testing.assert_allclose(last, whole, atol=1e-5)
+    rounded = inference.compute(network, rows, statistics, "posterior", CPU, bfloat16=True)
+    np.testing.assert_allclose(rounded, whole, atol=2e-2)
+    assert np.ptp(whole, 0).max() > 1e-4
+
+
+def statistics_of(network: nn.Module) -> list[Tensor]:
+    return [value.clone() for name, value in network.named_buffers() if "running" in name]
+
+
+def test_frozen_batch_normalisation_keeps_its_statistics_and_still_learns() -> None:
+    data = examples()
+    frozen, free = (trainer(data, freeze_batchnorm=freeze) for freeze in (True, False))
+    before, weights = statistics_of(frozen.network), [p.detach().clone() for p in frozen.network.parameters()]
+    losses = [frozen.run_epoch().loss for _ in range(4)]
+    free.run_epoch()
+    assert all(map(torch.equal, before, statistics_of(frozen.network)))
+    assert not any(map(torch.equal, before, statistics_of(free.network)))
+    assert not any(map(torch.equal, weights, frozen.network.parameters()))  # its scales and shifts among them
+    assert losses[-1] < losses[0]
+
+
+# A captured step. What a graph would do is done by functions here: graphs are CUDA's alone.
+
+
+def slower(plain: capture.Compute, tensors: tuple[Tensor, ...]) -> capture.Compute:
+    """A way that gives the same, from copies at fixed places, as a graph does."""
+    places = tuple(tensor.clone() for tensor in tensors)
+    plain(*places)  # as warming up does: it moves batch statistics and draws dropout
+
+    def replay(*given: Tensor) -> Tensor:
+        for place, tensor in zip(places, given):
+            place.copy_(tensor)
+        return plain(*places)
+
+    return replay
+
+
+def broken(plain: capture.Compute, tensors: tuple[Tensor, ...]) -> capture.Compute:
+    plain(*tensors)
+    raise RuntimeError("operation not permitted when stream is capturing\nand a long story")
+
+
+def stale(plain: capture.Compute, tensors: tuple[Tensor, ...]) -> capture.Compute:
+    """A way that forgets to look at the batch, as one without copies would."""
+    return lambda *given: plain(given[0].flip(0), *given[1:])
+
+
+def captured_run(way: Callable[..., capture.Compute] | None, **changes: object) -> Trainer:
+    run = trainer(examples(), mix="between_class", **changes)
+    if way is not None:
+        run.gradients = capture.Captured(run.gradients, way, run.network, CPU)
+    for _ in range(2):
+        run.run_epoch()
+    return run
+
+
+def test_a_captured_step_trains_the_same_network(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    def counted(plain: capture.Compute, tensors: tuple[Tensor, ...]) -> capture.Compute:
+        fast = slower(plain, tensors)
+        return lambda *given: calls.append(len(given[0])) or fast(*given)
+
+    plain, run = captured_run(None, rows_per_epoch=20), captured_run(counted, rows_per_epoch=20)
+    assert calls == [8] + [8, 8] * 2  # one to compare; the last batch of an epoch, of four rows, goes the plain way
+    assert checkpoint.weights_hash(run.network) == checkpoint.weights_hash(plain.network)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("way", "reason"),
+    [
+        (broken, r"\(operation not permitted when stream is capturing\)"),
+        (stale, r"\(its gradient is \S+ of the norm away\)"),
+        (None, r"\(graphs are CUDA's\)"),
+    ],
+)
+def test_a_step_that_cannot_be_captured_is_computed_plainly_and_says_why(
+    way: Callable[..., capture.Compute] | None, reason: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain = captured_run(None)
+    run = captured_run(way or capture.recorded(plain.network, CPU))
+    assert checkpoint.weights_hash(run.network) == checkpoint.weights_hash(plain.network)
+    (record,) = caplog.records  # once, not at every step
+    assert record.levelname == "WARNING" and re.search(reason, record.getMessage())

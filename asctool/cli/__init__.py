@@ -1,5 +1,6 @@
 """The command line: one short command a stage: parse, call the stage, report."""
 
+import os
 import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -13,6 +14,8 @@ from asctool.errors import WouldWrite
 # Whatever copy of click typer brings with it: the root of its complaints about options.
 _CLICK_ERROR: Any = next(cls for cls in typer.BadParameter.__mro__ if cls.__name__ == "ClickException")
 
+# Typer takes the name of a shell behind --install-completion only where it does not look for the one that calls it.
+NO_DETECTION = "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION"
 COMMANDS: dict[str, Callable[..., None]] = {  # in the order of help
     "prep": making.prep,
     "denoise": making.denoise,
@@ -60,13 +63,17 @@ def run(arguments: list[str]) -> int:
 
 
 def _parse(arguments: list[str]) -> Any:
+    if arguments[:1] in (["--install-completion"], ["--show-completion"]) and len(arguments) > 1:
+        os.environ[NO_DETECTION] = "1"
     try:
         code = app(arguments, prog_name="asctool", standalone_mode=False)
     except _CLICK_ERROR as error:
-        error.show()
+        if console.speaks():
+            error.show()
         return error.exit_code
     except WouldWrite as would:
-        sys.stdout.write(f"{would}\n")
+        if console.speaks():
+            sys.stdout.write(f"{would}\n")
         return 0
     except typer.Abort as error:
         raise KeyboardInterrupt from error

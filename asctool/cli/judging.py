@@ -1,7 +1,7 @@
 """Commands that join posteriors, judge them, and show what was found; other people's systems come in and go out."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,14 +28,19 @@ from asctool.cli.options import (
 def fuse(
     posteriors_and_output: Annotated[list[Path], typer.Argument(metavar="POSTERIORS... OUTPUT", show_default=False)],
     rule: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="product, mean, max, vote; weighted, stack (learned on validation rows)",
+            help="product, mean, max, vote; weighted, stack (learned on valid rows) [default: product, of tags mean]",
             autocompletion=listed("fusion rules"),
+            show_default=False,
         ),
-    ] = "product",
+    ] = None,
     level: Annotated[str, typer.Option(help="clip or segment", autocompletion=among("clip", "segment"))] = "clip",
     system: System = None,
+    fitted: Annotated[
+        Path | None,
+        typer.Option(help="what fuse wrote: apply the weights that it learned", show_default=False),
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="fuse what is there; list and count what a system lacks")
     ] = False,
@@ -49,7 +54,7 @@ def fuse(
     from asctool.stages import fuse as stage
 
     *inputs, output = at_least_two(posteriors_and_output)
-    done = stage.fuse(inputs, output, rule, level, system, force, allow_missing, dry_run, not no_verify)
+    done = stage.fuse(inputs, output, rule, level, system, force, allow_missing, dry_run, not no_verify, fitted)
     report_done(done, output, dry_run)
 
 
@@ -81,8 +86,7 @@ def score(
     console.set_up(quiet)
     from asctool.stages import score as stage
 
-    columns = [name.strip() for name in by.split(",")] if by else []
-    scores = stage.score(posteriors, columns, compare, top, allow_missing, not no_verify)
+    scores = stage.score(posteriors, _columns(by), compare, top, allow_missing, not no_verify)
     if out:
         report_done(stage.write(scores, out, force, dry_run), out, dry_run)
         if dry_run:
@@ -136,9 +140,13 @@ def submit(
     columns: Annotated[
         str, typer.Option(help="posteriors (what import-posteriors reads), labels (filename, scene_label), both")
     ] = "posteriors",
-    rule: Annotated[str, typer.Option(help="joins folds that say something of one clip: product, mean, max, vote")] = (
-        "product"
-    ),
+    rule: Annotated[
+        str | None,
+        typer.Option(
+            help="joins what folds say of one clip: product, mean, max, vote [default: product, of tags mean]",
+            show_default=False,
+        ),
+    ] = None,
     allow_missing: Annotated[bool, typer.Option("--allow-missing", help="leave out clips that have no row")] = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -164,6 +172,14 @@ def report(
     listen: Annotated[
         int | None, typer.Option(min=0, help="misclassified clips to listen to [default: 60]", show_default=False)
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="columns of clips.csv, as city,device: a table of each", show_default=False),
+    ] = None,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="A B", help="names of two systems: is the difference of their clips luck?"),
+    ] = None,
     allow_missing: Annotated[
         bool, typer.Option("--allow-missing", help="show results that lack test clips, marked so")
     ] = False,
@@ -177,6 +193,12 @@ def report(
     from asctool.stages import report as stage
 
     *inputs, output = at_least_two(results_and_output)
-    given = {"title": title, "clips": clip or None, "listen": listen, "allow_missing": allow_missing or None}
+    given: dict[str, Any] = {"title": title, "clips": clip or None, "listen": listen, "compare": compare}
+    given |= {"by": _columns(by) or None, "allow_missing": allow_missing or None}
     own = stage.configure({name: value for name, value in given.items() if value is not None})
     report_done(stage.report(inputs, output, own, data, jobs, force, console.Bar(quiet), dry_run), output, dry_run)
+
+
+def _columns(by: str | None) -> list[str]:
+    """The names that --by joins by commas."""
+    return [name.strip() for name in by.split(",")] if by else []

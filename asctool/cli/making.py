@@ -16,16 +16,21 @@ from asctool.cli.options import (
     Jobs,
     NoVerify,
     Output,
+    Part,
     Quiet,
+    Scheduler,
     Seed,
     Set,
     Stream,
     System,
     Tags,
     among,
+    exactly,
     listed,
     names,
+    refuse,
     report_done,
+    spread,
     values,
 )
 
@@ -50,19 +55,24 @@ def prep(
     set_: Set = None,
     seed: Seed = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a corpus as it lies on disk, check every file, make or take its folds."""
+    """Read a corpus as it lies on disk, check every file, make or take its folds.
+
+    Folds and leakage are matters of all files, so that prep has no --part; --jobs or --scheduler decode side by side.
+    """
     console.set_up(quiet)
     from asctool.stages import prep as stage
 
     given = {"valid": valid, "root": root, "seed": seed, "skip_bad": skip_bad or None}
     own, options = stage.configure(corpus, values("prep", config, set_, **given))
+    where, _ = spread(scheduler)
     if download:
         stage.download(corpus, source, output, options, console.Bar(quiet), dry_run)
-    done = stage.prep(corpus, source, output, own, options, jobs, force, console.Bar(quiet), dry_run)
+    done = stage.prep(corpus, source, output, own, options, jobs, force, console.Bar(quiet), dry_run, where)
     report_done(done, output, dry_run)
 
 
@@ -72,6 +82,8 @@ def denoise(
     config: Config = None,
     set_: Set = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    part: Part = None,
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
@@ -81,7 +93,7 @@ def denoise(
     from asctool.stages import denoise as stage
 
     own, options = stage.configure(values("denoise", config, set_))
-    done = stage.denoise(data, output, own, options, jobs, force, console.Bar(quiet), dry_run)
+    done = stage.denoise(data, output, own, options, jobs, force, console.Bar(quiet), dry_run, *spread(scheduler, part))
     report_done(done, output, dry_run)
 
 
@@ -98,6 +110,8 @@ def featurize(
     config: Config = None,
     set_: Set = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    part: Part = None,
     device: Device = "cpu",
     force: Force = False,
     dry_run: DryRun = False,
@@ -109,7 +123,10 @@ def featurize(
 
     own, feature = stage.configure(type_, values("featurize", config, set_))
     where = stage.choose_device(device, own, feature)
-    done = stage.featurize(data, output, own, feature, denoised, delta, jobs, force, console.Bar(quiet), where, dry_run)
+    shown, spread_over = console.Bar(quiet), spread(scheduler, part)
+    done = stage.featurize(
+        data, output, own, feature, denoised, delta, jobs, force, shown, where, dry_run, *spread_over
+    )
     report_done(done, output, dry_run)
 
 
@@ -134,19 +151,23 @@ def augment(
     set_: Set = None,
     seed: Seed = None,
     jobs: Jobs = None,
+    scheduler: Scheduler = None,
+    part: Part = None,
     force: Force = False,
     dry_run: DryRun = False,
     quiet: Quiet = False,
 ) -> None:
     """Add varied copies of training clips to a data directory, or make mixed or masked training rows of features.
 
-    train --mix mixes afresh in every epoch.
+    train --mix mixes afresh in every epoch. --scheduler and --part are for copies of clips.
     """
     console.set_up(quiet)
     from asctool.stages import augment as stage
 
     plan = stage.configure(method, values("augment", config, set_, copies=copies, seed=seed))
-    report_done(stage.augment(source, output, plan, fold, jobs, force, console.Bar(quiet), dry_run), output, dry_run)
+    shown, spread_over = console.Bar(quiet), spread(scheduler, part)
+    done = stage.augment(source, output, plan, fold, jobs, force, shown, dry_run, *spread_over)
+    report_done(done, output, dry_run)
 
 
 def train(
@@ -230,9 +251,14 @@ def train(
 
 
 def extract(
-    run: Input,
-    features: Input,
-    output: Output,
+    inputs_and_output: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="[RUN] INPUT OUTPUT",
+            help="a run and its features; with --model recordings alone: data or waveforms",
+            show_default=False,
+        ),
+    ],
     kind: Annotated[
         str,
         typer.Option(
@@ -241,6 +267,21 @@ def extract(
             autocompletion=among("embedding", "posterior", "attention", "tag"),
         ),
     ],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="hf:NAME",
+            help="in the place of a run: a network of Hugging Face, a folder or a name, for embedding or tag",
+            show_default=False,
+        ),
+    ] = None,
+    activation: Annotated[
+        str,
+        typer.Option(
+            help="of --model's tags: sigmoid where a clip may have several labels, softmax, or auto: as it says itself",
+            autocompletion=among("auto", "sigmoid", "softmax"),
+        ),
+    ] = "auto",
     tags: Tags = None,
     subset: Annotated[
         str, typer.Option(help="of --kind tag: all clips, or those of a subset of the run's fold: train, valid, test")
@@ -248,6 +289,8 @@ def extract(
     stream: Stream = "auto",
     system: System = None,
     device: Device = "auto",
+    scheduler: Scheduler = None,
+    part: Part = None,
     force: Force = False,
     dry_run: DryRun = False,
     no_verify: NoVerify = False,
@@ -256,10 +299,21 @@ def extract(
     """Compute embeddings, posteriors or attention of all rows with a trained network, or tags of all clips."""
     console.set_up(quiet)
     from asctool.stages import extract as stage
+    from asctool.stages import extract_hub
 
+    spread_over, shown = spread(scheduler, part), console.Bar(quiet)
+    if model is not None:
+        recordings, output = exactly(2, inputs_and_output, "with --model give recordings and the output, no run")
+        of_runs = {"--tags": tags, "--subset": subset != "all", "--stream": stream != "auto"}
+        refuse([name for name, given in of_runs.items() if given], "is for a run, not for --model")
+        options = (kind, activation, system, device, force, dry_run, not no_verify)
+        report_done(extract_hub.extract(model, recordings, output, *options, *spread_over, shown), output, dry_run)
+        return
+    refuse(["--activation"] if activation != "auto" else [], "is for --model")
+    run, features, output = exactly(3, inputs_and_output, "give a run, features and the output (or --model hf:NAME)")
     beside = (tags or (), stream, subset)
     done = stage.extract(
-        run, features, output, kind, system, device, force, *beside, dry_run=dry_run, verify=not no_verify
+        *(run, features, output, kind, system, device, force, *beside, dry_run, not no_verify, *spread_over, shown)
     )
     report_done(done, output, dry_run)
 
@@ -277,6 +331,10 @@ def svm(
         bool, typer.Option("--tune", help="choose kernel and C on validation rows, or on folds inside training rows")
     ] = False,
     fold: Annotated[int | None, typer.Option(min=1, help="only for embeddings of no fold", show_default=False)] = None,
+    fitted: Annotated[
+        Path | None,
+        typer.Option(help="what svm wrote: apply that SVM, to an unlabelled set for example", show_default=False),
+    ] = None,
     system: System = None,
     config: Config = None,
     set_: Set = None,
@@ -288,8 +346,15 @@ def svm(
 ) -> None:
     """Fit a calibrated SVM on embeddings of the training rows; write posteriors of the others."""
     console.set_up(quiet)
+    from asctool.errors import UsageError
     from asctool.stages import svm as stage
 
+    if fitted:
+        if kernel or tune or fold or config or set_ or seed is not None:
+            raise UsageError("--fitted applies an SVM as it is: give no --kernel, --tune, --fold, --config, --set, --seed")
+        done = stage.apply(embeddings, output, fitted, system, force, dry_run, not no_verify)
+        report_done(done, output, dry_run)
+        return
     own, options = stage.configure(kernel or "linear", values("svm", config, set_, seed=seed))
     tried = stage.candidates(own, kernel, options) if tune else ()
     done = stage.svm(

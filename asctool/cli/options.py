@@ -3,11 +3,14 @@
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from asctool import registry
+
+if TYPE_CHECKING:
+    from asctool.storage import parts
 
 
 def listed(group: str) -> Callable[[str], list[tuple[str, str]]]:
@@ -49,6 +52,18 @@ Set = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="override one setting", show_default=False)
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="processes [default: one a core]", show_default=False)]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ADDRESS", help="of a Dask scheduler, whose workers do the work: tcp://host:8786", show_default=False
+    ),
+]
+Part = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N", help="make one part of N, as an array job does: 3/16; the last finishes", show_default=False
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:n")]
 Seed = Annotated[int | None, typer.Option(min=0, help="of all randomness", show_default=False)]
 Fold = Annotated[int, typer.Option(min=1, help="which fold, counted from 1", show_default=False)]
@@ -73,6 +88,34 @@ def values(section: str, config: str | None, overrides: list[str] | None, **give
     return {**settings.read_section(config, section), **settings.parse_overrides(overrides or []), **options}
 
 
+def spread(scheduler: str | None, part: str | None = None) -> "tuple[str | None, parts.Part | None]":
+    """Where a stage is done and which part of it, as a stage takes them."""
+    from asctool.storage import parts
+
+    if scheduler:
+        from asctool.parallel import cluster
+
+        cluster.check_address(scheduler)
+    return scheduler, parts.Part.parse(part) if part else None
+
+
+def exactly(number: int, paths: list[Path], otherwise: str) -> list[Path]:
+    """So many paths; UsageError with what to do where there are others."""
+    from asctool.errors import UsageError
+
+    if len(paths) != number:
+        raise UsageError(f"{otherwise}: here are {len(paths)} paths ({', '.join(map(str, paths))})")
+    return paths
+
+
+def refuse(given: list[str], why: str) -> None:
+    """UsageError for options that were given and mean nothing here."""
+    from asctool.errors import UsageError
+
+    if given:
+        raise UsageError(f"{', '.join(given)} {why}")
+
+
 def at_least_two(paths: list[Path]) -> list[Path]:
     from asctool.errors import UsageError
 
@@ -81,9 +124,12 @@ def at_least_two(paths: list[Path]) -> list[Path]:
     return paths
 
 
-def report_done(done: bool, output: Path, dry_run: bool = False) -> None:
+def report_done(done: bool | None, output: Path, dry_run: bool = False) -> None:
+    """What became of an output: written, there already, or (None) of several parts, which the stage has told."""
     import logging
 
+    if done is None:
+        return
     said = "written" if done else "is there already, made with these options from these inputs"
     if dry_run:
         sys.stdout.write(f"{output}: {said}; nothing would be done\n")

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from asctool import console
-from asctool.cli.options import Device, DryRun, Force, Json, Quiet, at_least_two, report_done
+from asctool.cli.options import Device, DryRun, Force, Json, Quiet, among, at_least_two, report_done
 
 
 def predict(
@@ -19,13 +19,22 @@ def predict(
         list[Path],
         typer.Option(help="a run, what svm or fuse wrote, or a bundle; several are joined", show_default=False),
     ],
-    timeline: Annotated[bool, typer.Option("--timeline", help="every segment too, with its seconds")] = False,
+    timeline: Annotated[
+        bool, typer.Option("--timeline", help="every segment too, with its seconds, as it comes")
+    ] = False,
     unknown_below: Annotated[
-        float, typer.Option(help="call a recording unknown whose likeliest class is less likely than this")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="call unknown what is less likely than this; of tags, labels that are told [default: 0; of tags 0.5]",
+            show_default=False,
+        ),
+    ] = None,
     rule: Annotated[
         str | None,
-        typer.Option(help="product, mean, max or vote, of folds and models [default: as fused, or product]"),
+        typer.Option(
+            help="product, mean, max or vote, of folds and models [default: as fused, or product; of tags mean]",
+            autocompletion=among("product", "mean", "max", "vote"),
+        ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="for programs: an object a line")] = False,
     csv: Annotated[bool, typer.Option("--csv", help="for tables")] = False,
@@ -42,19 +51,19 @@ def predict(
     stage.check_options(rule, unknown_below)
     predictor = stage.open_models(model, device, rule)
     if csv:
-        console.write_csv([stage.columns(predictor.classes)])
+        console.write_csv([stage.columns(predictor)])
     bad = total = 0
     for answer in stage.predict(audio, predictor, unknown_below, timeline):
-        total += 1
+        total += answer.segment == 0
         if answer.problem:
             bad += 1
             console.warn(f"{answer.recording}: {answer.problem}")
         if json_:
             console.write_record(stage.as_dict(answer))
-        elif csv:
-            console.write_csv(stage.rows(answer))
-        else:
+        elif not csv:
             console.write_lines(stage.lines(answer))
+        elif answer.span and (answer.segment > 0) == timeline:
+            console.write_csv([stage.row(answer)])
     if bad:
         raise DataError(f"{bad} of {total} recordings could not be used; they are told above")
 

@@ -41,7 +41,6 @@ def power_kernel(length: int) -> Kernel:
     half = length // 2
     ends_in_second = len(_radices(half)) % 2 == 1
 
-    @numba.njit(cache=True, **FLAGS)
     def fill(samples, begin, hop, window, power):  # type: ignore[no-untyped-def]
         frame = np.zeros(length, np.float32)
         parts = np.empty((4, half), np.float32)
@@ -53,8 +52,19 @@ def power_kernel(length: int) -> Kernel:
             _transform(first, second, 1, half, 1)  # type: ignore[no-untyped-call]
             _sum_squares(second if ends_in_second else first, power[row], half)  # type: ignore[no-untyped-call]
 
-    _cache.compile_alone(fill, _SIGNATURE)
-    return fill
+    kernel = numba.njit(cache=True, **FLAGS)(_named(fill, length))
+    _cache.compile_alone(kernel, _SIGNATURE)
+    return kernel
+
+
+def _named(function: Any, *numbers: int) -> Any:
+    """A function whose constants are these numbers, with them in its name; all that is made by a function needs it.
+
+    The linker knows compiled functions by name, types and a number that every process counts from one. What two
+    processes put into the cache under one name, a third that loads both takes for one: wrong spectra, or a crash.
+    """
+    function.__qualname__ += "".join(f"_{number}" for number in numbers)
+    return function
 
 
 @compiled
@@ -92,7 +102,7 @@ def _transform(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def
 def _compile_transform(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def]
     length, n_sequences = left.literal_value, stride.literal_value
     radix = _radices(length)[0]
-    run_pass = compiled(_PASSES[radix](length, n_sequences))
+    run_pass = compiled(_named(_PASSES[radix](length, n_sequences), length, n_sequences))
     rest, more = length // radix, n_sequences * radix
 
     def last(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def]
@@ -102,7 +112,7 @@ def _compile_transform(x, y, stride, left, side_by_side):  # type: ignore[no-unt
         run_pass(x, y, side_by_side)
         _transform(y, x, more, rest, side_by_side * radix)  # type: ignore[no-untyped-call]
 
-    return last if rest == 1 else first
+    return _named(last if rest == 1 else first, length, n_sequences)
 
 
 def _sum_squares(z, power, half):  # type: ignore[no-untyped-def]
@@ -127,7 +137,7 @@ def _compile_sum_squares(z, power, half):  # type: ignore[no-untyped-def]
             sum_im = even_im + odd_re * imag[j] + odd_im * real[j]
             power[j] = (sum_re * sum_re + sum_im * sum_im) * QUARTER
 
-    return run
+    return _named(run, n)
 
 
 def _turns(points: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:

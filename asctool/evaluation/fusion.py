@@ -7,6 +7,8 @@ Posteriors are (row, class), of several systems (system, row, class); results ar
 - ``max``: the largest of each class, renormalised
 - ``vote``: the share of votes, one a row; a millionth of the mean is mixed in and breaks ties, not class order
 - ``weighted``, ``stack``: of systems only, learned on validation rows, see the modules of these names
+
+Scores of tags are no distribution: they are joined by their ``mean`` or their ``max``, as they are.
 """
 
 from types import ModuleType
@@ -20,6 +22,7 @@ from asctool.evaluation._logs import floored_log, log_mix, softmax
 
 RULES = ("product", "mean", "max", "vote")
 LEARNED = ("weighted", "stack")
+OF_TAGS = ("mean", "max")
 TIE_SHARE = 1e-6  # of the mean in a vote; less than one vote as long as a clip has fewer than a million rows
 
 
@@ -60,6 +63,22 @@ def combine(posteriors: np.ndarray, rule: str, weights: np.ndarray | None = None
         return _normalised(means)
     votes = np.stack([_votes(system) for system in posteriors])
     return _with_ties(np.einsum("s,src->rc", shares, votes), means)
+
+
+def combine_tags(scores: np.ndarray, rule: str) -> np.ndarray:
+    """(..., label) float64 from scores of tags (system or segment, ..., label): their mean, or the largest of each."""
+    check_tag_rule(rule)
+    if scores.ndim < 2 or not len(scores) or not np.isfinite(scores).all():
+        raise DataError(
+            f"tags of shape {scores.shape}: expected finite scores (system, ..., label), one system at least"
+        )
+    return scores.max(0).astype(np.float64) if rule == "max" else scores.mean(0, dtype=np.float64)
+
+
+def check_tag_rule(rule: str) -> None:
+    """UsageError for a rule that takes scores for a distribution."""
+    if rule not in OF_TAGS:
+        raise UsageError(f"rule {rule} is for probabilities that sum to one; tags are joined by {' or '.join(OF_TAGS)}")
 
 
 def learn(rule: str, posteriors: np.ndarray, targets: np.ndarray) -> dict[str, np.ndarray]:

@@ -15,14 +15,20 @@ def tables(scores: Scores, all_systems: bool = False) -> list[Table]:
     """Every table; those of classes and confusions of the last system, or of each where ``all_systems``."""
     shown = [*_judged(scores).values()] if all_systems else list(_judged(scores).values())[-1:]
     found = [_tags(scores)] if scores.holds_tags else [_accuracies(scores), _probabilities(scores)]
-    found += [_by_group(scores, column) for column in scores.systems[0].groups]
+    found += groups_and_comparison(scores)
+    if scores.holds_tags:
+        return [*found, *(_tag_classes(system, scores.classes) for system in shown)]
+    return [*found, *(_confusions(system, scores.classes) for system in shown)]
+
+
+def groups_and_comparison(scores: Scores) -> list[Table]:
+    """A table for each column that clips were grouped by, and that of the comparison, where they were asked for."""
+    found = [_by_group(scores, column) for column in scores.systems[0].groups]
     if scores.comparison:
         of = scores.comparison
         names = " and ".join(_name_of(scores, name) for name in (of.first, of.second))
         found.append(Table(f"{names}, clips: is the difference luck?", ["test", "result", ""], comparison.rows(of)))
-    if scores.holds_tags:
-        return [*found, *(_tag_classes(system, scores.classes) for system in shown)]
-    return [*found, *(_confusions(system, scores.classes) for system in shown)]
+    return found
 
 
 def heading(scores: Scores) -> str:

@@ -110,6 +110,12 @@ class Segments:
         self.cutter = _Cutter(plan.segment_frames, plan.segment_hop_frames)
         self.listener = _Listener(plan)
 
+    @property
+    def last_cut(self) -> float:
+        """Start in seconds of the last segment that was cut, silent ones too; before the first one, -inf."""
+        first = self.cutter.next - self.plan.segment_hop_frames
+        return first * self.plan.hop_seconds if first >= 0 else -math.inf
+
     def push(self, waveforms: np.ndarray, is_last: bool) -> tuple[np.ndarray, np.ndarray]:
         """Starts (row,) and rows that are complete by now."""
         frames = self._frames(waveforms, is_last)

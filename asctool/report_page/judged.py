@@ -1,28 +1,46 @@
 """Posteriors of test rows judged: systems with all their folds, and their rows."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from asctool.errors import DataError
+from asctool.evaluation import blocks as blocks_of
+from asctool.evaluation import score_tables
 from asctool.evaluation.judgement import judge
-from asctool.evaluation.systems import Folds
+from asctool.evaluation.systems import Folds, Scores
 from asctool.evaluation.systems import System as Judged
-from asctool.report_page.values import Rows, System
+from asctool.evaluation.tally import tally_by
+from asctool.report_page.values import More, Rows, System
 from asctool.storage.dataset import Tables
 from asctool.storage.posteriors import Block, Loaded
 
 LISTED = 5  # missing clips told of one by one
 
 
-def systems(loaded: Loaded) -> tuple[System, ...]:
-    """Each system and level, in the order given; DataError where a test clip has no label, or several."""
-    how = _folds(loaded)
+def systems(loaded: Loaded, by: Sequence[str] = ()) -> tuple[System, ...]:
+    """Each system and level, in the order given; DataError where a test clip has no label, or several.
+
+    ``by``: columns of ``clips.csv`` to count the clips of each value by.
+    """
+    how = blocks_of.folds(loaded, loaded.blocks)
+    columns = blocks_of.columns_of(loaded.tables, by)
     grouped: dict[tuple[str, str], list[Block]] = defaultdict(list)
     for block in loaded.blocks:
         grouped[block.system, block.level].append(block)
-    return tuple(_system(sorted(folds, key=lambda block: block.fold), loaded, how) for folds in grouped.values())
+    return tuple(
+        _system(sorted(folds, key=lambda block: block.fold), loaded, how, columns) for folds in grouped.values()
+    )
+
+
+def more(found: Sequence[System], loaded: Loaded, compared: Sequence[str]) -> tuple[More, ...]:
+    """The tables of groups, and of two systems compared, as score has them."""
+    how = found[0].judged.how
+    result = blocks_of.compare((compared[0], compared[1]), loaded, loaded.blocks, how) if compared else None
+    scores = Scores(tuple(system.judged for system in found), loaded.tables.classes, comparison=result)
+    tables = score_tables.groups_and_comparison(scores)
+    return tuple(More(title, tuple(columns), tuple(map(tuple, rows))) for title, columns, rows in tables)
 
 
 def warnings(loaded: Loaded, allow_missing: bool) -> tuple[str, ...]:
@@ -37,7 +55,7 @@ def warnings(loaded: Loaded, allow_missing: bool) -> tuple[str, ...]:
         raise DataError("\n  ".join([*told[:LISTED], "--allow-missing shows what is there, and says so"]))
     tested: dict[int, dict[frozenset[str], str]] = defaultdict(dict)
     for block in loaded.blocks:
-        tested[block.fold].setdefault(frozenset(block.clip_ids.tolist()), block.system)
+        tested[block.fold].setdefault(frozenset(block.clips[0].tolist()), block.system)
     for fold, sets in tested.items():
         if len(sets) > 1 and not told:
             names = " and ".join(list(sets.values())[:2])
@@ -46,31 +64,21 @@ def warnings(loaded: Loaded, allow_missing: bool) -> tuple[str, ...]:
     return (*told, *splits)
 
 
-def _folds(loaded: Loaded) -> Folds:
-    """Whether folds test some clips again, and how many clips they test for each that they train on."""
-    tested: dict[int, set[str]] = defaultdict(set)
-    for block in loaded.blocks:
-        tested[block.fold].update(block.clip_ids.tolist())
-    by_id = loaded.tables.by_id
-    trained: dict[int, int] = defaultdict(int)
-    for row in loaded.tables.folds:
-        if row.subset == "train" and row.clip_id in by_id and not by_id[row.clip_id].is_copy:
-            trained[row.fold] += 1
-    shares = [len(clips) / trained[fold] if trained[fold] else float("nan") for fold, clips in tested.items()]
-    overlap = sum(map(len, tested.values())) > len(set().union(*tested.values()))
-    return Folds(overlap, float(np.mean(shares)))
-
-
-def _system(blocks: Sequence[Block], loaded: Loaded, how: Folds) -> System:
+def _system(blocks: Sequence[Block], loaded: Loaded, how: Folds, columns: Mapping[str, Mapping[str, str]]) -> System:
     name, level = blocks[0].system, blocks[0].level
     targets = [_targets(loaded.tables, block) for block in blocks]
     folds = {block.fold: judge(block.posteriors, of_fold) for block, of_fold in zip(blocks, targets)}
-    return System(Judged(name, level, folds, loaded.protocol.get(name, {}), how), _rows(blocks, targets))
+    rows = _rows(blocks, targets)
+    groups = {
+        column: tally_by(np.array([of[clip_id] for clip_id in rows.clip_ids.tolist()]), rows.true, rows.predicted)
+        for column, of in columns.items()
+    }
+    return System(Judged(name, level, folds, loaded.protocol.get(name, {}), how, groups), rows)
 
 
 def _targets(tables: Tables, block: Block) -> np.ndarray:
     """The class of each row; several labels, or none, cannot stand in a confusion matrix."""
-    ids, inverse = np.unique(block.clip_ids, return_inverse=True)
+    ids, inverse = block.clips
     wrong = [clip_id for clip_id in ids.tolist() if len(tables.by_id[clip_id].labels) != 1]
     if wrong:
         raise DataError(f"{len(wrong)} test clips have no label, or several, {wrong[0]} the first: no page shows those")

@@ -141,6 +141,15 @@ class Source:
 
 
 @dataclass(frozen=True)
+class More:
+    """A table as score prints it: of groups of clips, or a comparison of two systems."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
 class Page:
     """Everything on the page."""
 
@@ -151,6 +160,7 @@ class Page:
     trainings: tuple[Training, ...] = ()
     classes: tuple[str, ...] = ()
     systems: tuple[System, ...] = ()  # of the table
+    more: tuple[More, ...] = ()
     warnings: tuple[str, ...] = ()  # of what a reader must know of the figures
     cards: tuple[Card, ...] = ()
     not_shown: int = 0  # misclassified clips of the last system for which there was no room

@@ -1,5 +1,6 @@
 """augment: varied copies of the clips of a data directory, or mixed or masked training rows of a feature store."""
 
+import contextlib
 import inspect
 import io
 import logging
@@ -17,10 +18,11 @@ import numpy as np
 
 from asctool import parallel, registry
 from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import atomic, audio, data_directory, manifest, rows, settings
+from asctool.storage import atomic, audio, data_directory, manifest, parts, rows, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
+from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import HASH_DIGITS, Store, check_output, plan_shards, write_rows
 from asctool.training import varied_rows
@@ -100,8 +102,13 @@ def augment(
     force: bool = False,
     progress: parallel.Progress | None = None,
     dry_run: bool = False,
-) -> bool:
-    """Write the augmented data directory or feature store; False when it is there already."""
+    scheduler: str | None = None,
+    part: Part | None = None,
+) -> bool | None:
+    """Write the augmented data directory or feature store; False when it is there already.
+
+    None while parts of an array job that are not this one are yet to be written.
+    """
     check_output(output, source)
     names, for_clips = ",".join(plan.methods), isinstance(plan.own, Copies)
     is_data = manifest.read(source)["kind"] == "data"
@@ -112,10 +119,13 @@ def augment(
     if is_data:
         if fold is not None:
             raise UsageError("--fold is for feature stores; a copy trains in every fold in which its clip does")
-        shown = progress or parallel.Silent()
-        return _augment_clips(source.resolve(), output.resolve(), plan, jobs, force, shown, dry_run)
+        how = parallel.How(jobs, scheduler, part, progress=progress or parallel.Silent())
+        return _augment_clips(source.resolve(), output.resolve(), plan, how, force, dry_run)
     if fold is None:
         raise UsageError(f"--fold must be given: {names} uses the training rows of one fold")
+    if scheduler or part:
+        given = f"--part {part}" if part else f"--scheduler {scheduler}"
+        raise UsageError(f"{given}: is for varied copies of clips; rows are made in one go, in seconds: leave it out")
     return _augment_rows(source, output, plan, fold, force, dry_run)
 
 
@@ -134,11 +144,10 @@ def _augment_clips(
     source: Path,
     output: Path,
     plan: Plan,
-    jobs: int | None,
+    how: parallel.How,
     force: bool,
-    progress: parallel.Progress,
     dry_run: bool,
-) -> bool:
+) -> bool | None:
     """Labels and folds that changed bring the tables up to date and leave the copies."""
     data = DataDirectory(source)
     sources = _sources(data.tables)
@@ -149,22 +158,32 @@ def _augment_clips(
     if taken:
         raise UsageError(f"{source}: holds such copies already ({taken[0]}); give the data that they were made from")
     recipe = _recipe(data, sources, plan)
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(data, sources, plan)):
-        return _update_tables(data, output, recipe, sources, plan, dry_run)
-    with atomic.writer_lock(output):
+    ranges = plan_shards([_n_bytes(data, clip, plan) for clip in sources])
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(data, sources, plan, ranges), how.part):
+        return _update_tables(data, output, recipe, sources, plan, dry_run, how.part)
+    with parts.writer(output, recipe, how.part):
         tag = manifest.rebuild_tag(output, recipe) if force else recipe.fingerprint
         directory = output / f"{COPIES_NAME}{tag[:12]}"
         atomic.make_directory(directory)
-        ranges = plan_shards([_n_bytes(data, clip, plan) for clip in sources])
         work = _Work(source, directory, tuple(ranges), plan)
+        files = (parts.mark(output, how.part), *data.witnesses)
         made: dict[int, list[_Copy]] = {}
-        progress.start("augment", len(sources), "clips")
-        for index, copies in parallel.run(work, range(len(ranges)), jobs):
-            made[index] = copies
-            progress.advance(ranges[index][1] - ranges[index][0])
-        _write(data, output, recipe, [copy for index in sorted(made) for copy in made[index]])
-        _remove_older(output, directory)
-    return True
+
+        def make(indices: Sequence[int]) -> None:
+            """Make the copies of some ranges, or look at those that are there."""
+            how.progress.start("augment", sum(ranges[i][1] - ranges[i][0] for i in indices), "clips")
+            with contextlib.closing(parallel.run(work, indices, how, files, work.name)) as results:
+                for index, copies in results:
+                    made[index] = copies
+                    how.progress.advance(ranges[index][1] - ranges[index][0])
+
+        def commit() -> None:
+            make([index for index in range(len(ranges)) if index not in made])
+            _write(data, output, recipe, [copy for index in sorted(made) for copy in made[index]])
+            _remove_older(output, directory)
+
+        make(parts.share(len(ranges), how.part))
+        return parts.finish(output, how.part, len(ranges), work.absent, commit)
 
 
 def _sources(tables: Tables) -> list[Clip]:
@@ -193,12 +212,12 @@ def _n_bytes(data: DataDirectory, clip: Clip, plan: Plan) -> int:
     return int(clip.duration * data.sample_rate(clip)) * data.channels(clip) * 2 * n_copies
 
 
-def _estimate(data: DataDirectory, sources: Sequence[Clip], plan: Plan) -> Estimate:
+def _estimate(data: DataDirectory, sources: Sequence[Clip], plan: Plan, ranges: Sequence[object]) -> Estimate:
     """Of the copies, as if none became longer or shorter, and of what the tables say of each."""
     n_copies = sum(1 for clip in sources for _ in _planned(clip, plan))
     tables = sum(entry.stat().st_size for entry in data.path.iterdir() if entry.is_file())
     share = 1 + n_copies / len(data.tables.clips)
-    return Estimate(sum(_n_bytes(data, clip, plan) for clip in sources) + share * tables)
+    return Estimate(sum(_n_bytes(data, clip, plan) for clip in sources) + share * tables, n_pieces=len(ranges))
 
 
 @dataclass(frozen=True)
@@ -219,24 +238,36 @@ class _Work:
         return _sources(self.data.tables)
 
     def __call__(self, index: int) -> list[_Copy]:
-        there = {path.stem.rpartition("-")[0]: path for path in self.directory.glob("*.wav")}
-        places = range(*self.ranges[index])
+        there, places = self._there(), range(*self.ranges[index])
         return [copy for place in places for copy in self._copies(place, there)]
+
+    def name(self, index: int) -> str:
+        """What a range is called in messages."""
+        first, end = self.ranges[index]
+        return f"piece {index + 1} of {len(self.ranges)} (copies of clips {first + 1} to {end})"
+
+    def absent(self) -> list[int]:
+        """Ranges of which a copy has no file yet, be it whole or not."""
+        there = self._there()
+        wanted = ([_stem(p, c) for p in range(*r) for c in _planned(self.sources[p], self.plan)] for r in self.ranges)
+        return [index for index, stems in enumerate(wanted) if not all(stem in there for stem in stems)]
+
+    def _there(self) -> dict[str, Path]:
+        return {path.stem.rpartition("-")[0]: path for path in self.directory.glob("*.wav")}
 
     def _copies(self, place: int, there: dict[str, Path]) -> Iterator[_Copy]:
         """The copies of a clip; those that are there whole are left as they are."""
         read: tuple[np.ndarray, int] | None = None
         source = self.sources[place]
         for planned in _planned(source, self.plan):
-            stem = f"{place:06d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', planned.clip_id)[-MAX_NAME:]}"
+            stem = _stem(place, planned)
             path = there.get(stem)
             if path is None or not _is_whole(path):
                 read = read or audio.read(check_audio(self.data, source), source.start, source.duration)
                 path = self._write(stem, self._vary(*read, planned), read[1])
             facts = audio.inspect(path)
-            file = {"sha256": facts.sha256, "sample_rate": facts.sample_rate, "channels": facts.channels}
             where = f"{self.directory.name}/{path.name}"
-            yield _Copy(replace(planned, path=where, duration=facts.duration), file)
+            yield _Copy(replace(planned, path=where, duration=facts.duration), facts.as_dict())
 
     def _vary(self, samples: np.ndarray, rate: int, copy: Clip) -> np.ndarray:
         """Drawn from the seed and the copy's id, which holds the clip's, the method and the number."""
@@ -249,6 +280,11 @@ class _Work:
         path = self.directory / f"{stem}-{atomic.sha256(content)[:HASH_DIGITS]}.wav"
         atomic.write_bytes(path, content, "wav")
         return path
+
+
+def _stem(place: int, copy: Clip) -> str:
+    """What the name of a copy's file begins with."""
+    return f"{place:06d}-{re.sub(r'[^A-Za-z0-9_.-]+', '_', copy.clip_id)[-MAX_NAME:]}"
 
 
 def _is_whole(path: Path) -> bool:
@@ -306,21 +342,35 @@ def _description(
 
 
 def _update_tables(
-    data: DataDirectory, output: Path, recipe: Recipe, sources: Sequence[Clip], plan: Plan, dry_run: bool
+    data: DataDirectory,
+    output: Path,
+    recipe: Recipe,
+    sources: Sequence[Clip],
+    plan: Plan,
+    dry_run: bool,
+    part: Part | None,
 ) -> bool:
     """Rewrite the tables of a data directory whose copies are right; whether there was anything to rewrite."""
+    if _outdated(data, output, sources, plan) is None:
+        return False
+    if dry_run:
+        raise WouldWrite(f"{output}: its copies are there; augment would bring its tables up to date")
+    with parts.in_turn(output, part):
+        copies = _outdated(data, output, sources, plan)  # another part may have been first
+        if copies is not None:
+            _write(data, output, recipe, copies)
+    return True
+
+
+def _outdated(data: DataDirectory, output: Path, sources: Sequence[Clip], plan: Plan) -> list[_Copy] | None:
+    """The copies that are there, if the tables around them are no longer what they would be made to."""
     old, copies = DataDirectory(output), []
     for planned in (copy for clip in sources for copy in _planned(clip, plan)):
         was = old.tables.by_id[planned.clip_id]
         clip = replace(planned, path=was.path, duration=was.duration)
         copies.append(_Copy(clip, old.description["files"][was.path]))
-    if encode_tables(_tables(data, output, [copy.clip for copy in copies])) == encode_tables(old.tables):
-        return False
-    if dry_run:
-        raise WouldWrite(f"{output}: its copies are there; augment would bring its tables up to date")
-    with atomic.writer_lock(output):
-        _write(data, output, recipe, copies)
-    return True
+    tables = _tables(data, output, [copy.clip for copy in copies])
+    return None if encode_tables(tables) == encode_tables(old.tables) else copies
 
 
 def _remove_older(output: Path, kept: Path) -> None:

@@ -10,12 +10,13 @@ import numpy as np
 
 from asctool import parallel
 from asctool.dsp import noise
-from asctool.storage import atomic, audio, manifest, settings
+from asctool.storage import audio, manifest, parts, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
+from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import Columns, ShardWriter, StoreWriter, check_output, plan_shards
+from asctool.storage.store import Columns, ShardWriter, StoreWriter, Written, check_output, plan_shards
 
 VERSION = 1
 
@@ -42,8 +43,10 @@ def denoise(
     force: bool = False,
     progress: parallel.Progress | None = None,
     dry_run: bool = False,
-) -> bool:
-    """Write the denoised waveforms of all clips; False when they are there already."""
+    scheduler: str | None = None,
+    part: Part | None = None,
+) -> bool | None:
+    """Write the denoised waveforms of all clips; False when they are there already, None while other parts are not."""
     data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
     data = DataDirectory(data_directory)
     check_output(output, data_directory)
@@ -57,20 +60,18 @@ def denoise(
     clips = data.tables.clips
     sizes = [_n_bytes(data, index, own) for index in range(len(clips))]
     plan = plan_shards(sizes)
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan)):
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
         return False
-    with atomic.writer_lock(output):
+    with parts.writer(output, recipe, part):
         writer = StoreWriter(output, recipe, len(plan), force)
         work = _Work(data_directory, writer.shards, tuple(plan), own, config)
-        todo = writer.shards.missing()
-        progress = progress or parallel.Silent()
-        progress.start("denoise", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
-        for index, _ in parallel.run(work, todo, jobs):
-            progress.advance(plan[index][1] - plan[index][0])
+        how = parallel.How(jobs, scheduler, part, progress=progress or parallel.Silent())
+        files = (parts.mark(output, part), *data.witnesses)
+        parallel.make_shards(work, writer, plan, "denoise", how, files)
         rates = sorted({own.sample_rate or data.sample_rate(clip) for clip in clips})
         paths = {"data": manifest.relative(data_directory, output)}
-        writer.finish(data.tables, axes=["sample", "channel"], sample_rates=rates, paths=paths)
-    return True
+        more: dict[str, Any] = {"axes": ["sample", "channel"], "sample_rates": rates, "paths": paths}
+        return parts.finish(output, part, len(plan), writer.shards.absent, lambda: writer.finish(data.tables, **more))
 
 
 def _n_bytes(data: DataDirectory, index: int, own: Settings) -> int:
@@ -92,9 +93,9 @@ class _Work:
     def data(self) -> DataDirectory:
         return DataDirectory(self.data_directory)
 
-    def __call__(self, index: int) -> None:
+    def __call__(self, index: int) -> Written:
         clips = self.data.tables.clips[slice(*self.plan[index])]
-        self.shards.write(index, self._columns(clips))
+        return self.shards.write(index, self._columns(clips))
 
     def _columns(self, clips: Sequence[Clip]) -> Columns:
         parts = [self._clip(clip) for clip in clips]

@@ -2,21 +2,25 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
-from asctool import registry
+from asctool import parallel, registry
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.storage import atomic, manifest, rows, tags
+from asctool.storage import manifest, parts, rows, tags
 from asctool.storage.manifest import Recipe
+from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.run import MODEL, Run
 from asctool.storage.settings import differences
-from asctool.storage.store import Columns, Store, check_output, write_rows
+from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, Written, check_output, plan_shards
+
+if TYPE_CHECKING:
+    from asctool.training.loading import Trained
 
 VERSION = 1
 Kinds = Literal["embedding", "posterior", "attention", "tag"]
@@ -38,28 +42,37 @@ def extract(
     subset: str = "all",
     dry_run: bool = False,
     verify: bool = True,
-) -> bool:
+    scheduler: str | None = None,
+    part: Part | None = None,
+    progress: parallel.Progress | None = None,
+) -> bool | None:
     """Write one kind of output for every row of the run's fold, marked with its subset; False when it is there.
 
     Of kind ``tag`` it is a row for each clip of any corpus, the mean of its segments, or of the clips that are in a
-    ``subset`` of the run's fold. ``tag_stores``, ``stream`` and ``verify`` are as in training.
+    ``subset`` of the run's fold. ``tag_stores``, ``stream`` and ``verify`` are as in training. None while parts of an
+    array job that are not this one are yet to be written.
     """
+    run_directory, features, output = run_directory.resolve(), features.resolve(), output.resolve()
+    tag_stores = tuple(path.resolve() for path in tag_stores)  # workers may stand elsewhere
     check_output(output, run_directory, features, *tag_stores)
     _check_choices(kind, subset)
     run = Run(run_directory)
     store = Store(features, registry.load("models", run.config["model"]).TAKES, verify=verify)
     _check_match(run, store, kind)
-    beside = _tags_of(run, store, tag_stores)
+    _tags_of(run, store, tag_stores)
     name = system or default_system(run, kind)
     config = {"kind": kind, "system": name, "fold": run.config["fold"]} | ({"subset": subset} if kind == "tag" else {})
     inputs = {"run": run.content, "features": store.content}
-    if beside:
+    if tag_stores:
         inputs["tags"] = manifest.content_hash(*(Store(path, "tag").content for path in tag_stores))
     recipe = Recipe(kind, "extract", VERSION, config, inputs)
-    estimate = partial(_estimate, run, store, cast(Kinds, kind), name, stream, subset)
-    if manifest.settled(output, recipe, force, dry_run, estimate):
+    work = _Work(
+        *(run_directory, features, tag_stores, cast(Kinds, kind), name, device, stream, subset, verify),
+        all_cores=scheduler is None,
+    )
+    if manifest.settled(output, recipe, force, dry_run, work.estimate, part):
         return False
-    with atomic.writer_lock(output):
+    with parts.writer(output, recipe, part):
         described: dict[str, Any] = {
             "axes": ["row", *AXES[kind]],
             "fold": run.config["fold"],
@@ -68,31 +81,21 @@ def extract(
             "protocol": {name: run.manifest["protocol"]},
             "paths": {"run": manifest.relative(run_directory, output), "features": manifest.relative(features, output)},
         }
-        columns = _columns(run, store, cast(Kinds, kind), name, device, beside, stream)
         tables = replace(store.tables, classes=tuple(run.config["classes"]))  # an unlabelled set has none of its own
         if kind == "tag":
-            columns = _tags_of_clips(columns, subset, features)
             described |= {"level": "clip", "labels": run.config["classes"], "tagger": run.content}
             if not _is_own_corpus(run, store):
                 tables = store.tables
-                columns = {column: columns[column] for column in ("clip_id", "start", "array")}
                 del described["fold"]
-        write_rows(output, recipe, tables, columns, **described)
-    return True
-
-
-def _estimate(run: Run, store: Store, kind: Kinds, name: str, stream: str, subset: str) -> Estimate:
-    """Of as many values as the network gives for the first row."""
-    from asctool.training import devices, inference, loading
-
-    data, trained = _rows(store, run, kind, stream), loading.load(run.model(), run.directory / MODEL)
-    used = data.subset == subset if subset != "all" else (data.subset != "") | (kind == "tag")
-    n_rows = len(np.unique(data.clip_ids[used])) if kind == "tag" else int(used.sum())
-    beside = np.zeros((1, trained.shape.tags), np.float32) if trained.shape.tags else None
-    first = rows.take(data.features, np.zeros(1, int))
-    what = "posterior" if kind == "tag" else kind
-    array = inference.compute(trained.network, first, trained.normalization, what, devices.choose("cpu"), False, beside)
-    return Estimate(of_rows(store.tables, n_rows, array.nbytes, name))
+        writer = StoreWriter(output, recipe, len(work.plan), force)
+        how = parallel.How(1, scheduler, part, threads=None, progress=progress or parallel.Silent())
+        inputs_of_all = (path / manifest.NAME for path in (run_directory, features, *tag_stores))
+        files = (parts.mark(output, part), *inputs_of_all)
+        write = partial(_write, work, writer.shards, work.plan)
+        parallel.make_shards(write, writer, work.plan, f"extract {kind}", how, files)
+        return parts.finish(
+            output, part, len(work.plan), writer.shards.absent, lambda: writer.finish(tables, **described)
+        )
 
 
 def _check_choices(kind: str, subset: str) -> None:
@@ -131,20 +134,18 @@ def _tags_of(run: Run, store: Store, tag_stores: Sequence[Path]) -> tags.Tags | 
     return given
 
 
-def _tags_of_clips(columns: Columns, subset: str, features: Path) -> Columns:
-    """The mean over the rows of each clip, in the order of the rows; of the clips of one subset where one is named."""
-    ids = columns["clip_id"]
-    firsts, clip = np.unique(ids, return_index=True, return_inverse=True)[1:]
-    sums = np.zeros((len(firsts), columns["array"].shape[1]))
-    np.add.at(sums, clip, columns["array"])
-    means = (sums / np.bincount(clip)[:, None]).astype(np.float32)
-    kept = np.argsort(firsts)
-    if subset != "all":
-        kept = kept[columns["subset"][firsts[kept]] == subset]
-    if not len(kept):
-        raise DataError(f"{features}: holds no {subset} clips of the run's fold")
-    out = {name: values[firsts[kept]] for name, values in columns.items() if name != "array"}
-    return out | {"start": np.zeros(len(kept)), "array": means[kept]}
+def _tags_of_clips(columns: Columns) -> Columns:
+    """The mean over the rows of each clip, in the order of the rows."""
+    firsts = _first_rows(columns["clip_id"])
+    counts = np.diff(np.append(firsts, len(columns["clip_id"])))
+    means = np.add.reduceat(columns["array"].astype(np.float64), firsts) / counts[:, None]
+    out = {name: values[firsts] for name, values in columns.items() if name != "array"}
+    return out | {"start": np.zeros(len(firsts)), "array": means.astype(np.float32)}
+
+
+def _first_rows(clip_ids: np.ndarray) -> np.ndarray:
+    """Where the rows of each clip begin."""
+    return np.flatnonzero(np.r_[True, clip_ids[1:] != clip_ids[:-1]]) if len(clip_ids) else np.zeros(0, int)
 
 
 def default_system(run: Run, kind: str) -> str:
@@ -153,53 +154,135 @@ def default_system(run: Run, kind: str) -> str:
     return f"{name} softmax" if kind == "posterior" else name
 
 
-def _columns(
-    run: Run, store: Store, kind: Kinds, system: str, device: str, beside: tags.Tags | None, stream: str
-) -> Columns:
-    from asctool.models._layers import InputShape
-    from asctool.training import devices, inference, loading
-
-    devices.use_all_cores()
-    place = devices.choose(device)
-    trained = loading.load(run.model(), run.directory / MODEL)
-    config = trained.config
-    if config != run.config:
-        raise IntegrityError(f"{run.directory}: {MODEL} and the manifest are of two trainings; train it again")
-    data = _rows(store, run, kind, stream)
-    if InputShape.of(data.features.shape[1:], trained.shape.tags) != trained.shape:
-        there = " x ".join(map(str, data.features.shape[1:]))
-        expected = " x ".join(map(str, trained.shape.row))
-        raise DataError(f"{store.directory}: rows of {there}, where {run.directory} was trained on {expected}")
-    used = np.arange(len(data.subset)) if kind == "tag" else np.flatnonzero(data.subset != "")
-    is_tagger = config["training"]["loss"] == "bce"
-    array = inference.compute(
-        devices.place(trained.network, place),
-        rows.take(data.features, used),
-        trained.normalization,
-        "posterior" if kind == "tag" and not is_tagger else kind,
-        place,
-        devices.use_bfloat16(config["training"]["precision"], place),
-        beside.rows(store.tables, data.clip_ids[used].tolist()) if beside else None,
-        inference.slice_frames(config["training"].get("crop_frames", ())),
-    )
-    return {
-        "clip_id": data.clip_ids[used],
-        "start": data.start[used],
-        "array": array,
-        "fold": np.full(len(used), config["fold"], np.int32),
-        "subset": data.subset[used],
-        "system": np.full(len(used), system),
-    }
+def _write(work: "_Work", shards: ShardWriter, plan: Sequence[tuple[int, int]], index: int) -> Written:
+    return shards.write(index, work.columns(*plan[index]))
 
 
-def _rows(store: Store, run: Run, kind: Kinds, stream: str) -> rows.FoldRows:
+@dataclass(frozen=True)
+class _Work:
+    """Makes the rows of one shard; travels to the workers of a cluster, each of which loads what it needs once."""
+
+    run_directory: Path
+    features: Path
+    tag_stores: tuple[Path, ...]
+    kind: Kinds
+    system: str
+    device: str
+    stream: str
+    subset: str
+    verify: bool
+    all_cores: bool  # or one: a cluster has a worker for each
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {entry.name: getattr(self, entry.name) for entry in fields(self)}  # nothing that was loaded
+
+    @cached_property
+    def run(self) -> Run:
+        return Run(self.run_directory)
+
+    @cached_property
+    def store(self) -> Store:
+        return Store(self.features, registry.load("models", self.run.config["model"]).TAKES, verify=self.verify)
+
+    @cached_property
+    def data(self) -> rows.FoldRows:
+        return _rows(self.store, self.run, self.kind, self.stream, self.subset)
+
+    @cached_property
+    def used(self) -> np.ndarray:
+        """The rows that something is computed for."""
+        data, subset = self.data, self.subset
+        used = data.subset == subset if subset != "all" else (data.subset != "") | (self.kind == "tag")
+        if not used.any():
+            raise DataError(f"{self.features}: holds no {subset} clips of the run's fold")
+        return np.flatnonzero(used)
+
+    @cached_property
+    def firsts(self) -> np.ndarray:
+        """Where in ``used`` the rows of each clip begin, and the end of the last."""
+        return np.append(_first_rows(self.data.clip_ids[self.used]), len(self.used))
+
+    @cached_property
+    def trained(self) -> "Trained":
+        """The network, on its device."""
+        import torch
+
+        from asctool.models._layers import InputShape
+        from asctool.training import devices, loading
+
+        if self.all_cores:
+            devices.use_all_cores()
+        else:
+            torch.set_num_threads(1)
+        trained = loading.load(self.run.model(), self.run_directory / MODEL)
+        if trained.config != self.run.config:
+            raise IntegrityError(f"{self.run_directory}: {MODEL} and the manifest are of two trainings; train it again")
+        shape = self.data.features.shape[1:]
+        if InputShape.of(shape, trained.shape.tags) != trained.shape:
+            there, expected = (" x ".join(map(str, sizes)) for sizes in (shape, trained.shape.row))
+            raise DataError(f"{self.features}: rows of {there}, where {self.run_directory} was trained on {expected}")
+        return replace(trained, network=devices.place(trained.network, devices.choose(self.device)))
+
+    @cached_property
+    def beside(self) -> tags.Tags | None:
+        return _tags_of(self.run, self.store, self.tag_stores)
+
+    @cached_property
+    def plan(self) -> list[tuple[int, int]]:
+        """Ranges of clips that make a shard each."""
+        rows_of = np.ones(len(self.firsts) - 1, int) if self.kind == "tag" else np.diff(self.firsts)
+        return plan_shards([int(n) * self._row_bytes for n in rows_of])
+
+    @cached_property
+    def _row_bytes(self) -> int:
+        """As many as there are values that the network gives for the first row."""
+        return int(self._compute(self.used[:1]).nbytes)
+
+    def estimate(self) -> Estimate:
+        """What it will take on the disk."""
+        n_rows = len(self.firsts) - 1 if self.kind == "tag" else len(self.used)
+        return Estimate(of_rows(self.store.tables, n_rows, self._row_bytes, self.system), len(self.plan))
+
+    def columns(self, first: int, end: int) -> Columns:
+        """The rows of a range of clips."""
+        data, used = self.data, self.used[self.firsts[first] : self.firsts[end]]
+        columns = {"clip_id": data.clip_ids[used], "start": data.start[used], "array": self._compute(used)}
+        if self.kind != "tag" or _is_own_corpus(self.run, self.store):
+            columns |= {
+                "fold": np.full(len(used), self.run.config["fold"], np.int32),
+                "subset": data.subset[used],
+                "system": np.full(len(used), self.system),
+            }
+        return _tags_of_clips(columns) if self.kind == "tag" else columns
+
+    def _compute(self, used: np.ndarray) -> np.ndarray:
+        """What the network says of rows: (row, ...)."""
+        from asctool.training import devices, inference
+
+        trained, training = self.trained, self.trained.config["training"]
+        place = next(trained.network.parameters()).device
+        return inference.compute(
+            trained.network,
+            rows.take(self.data.features, used),
+            trained.normalization,
+            "posterior" if self.kind == "tag" and training["loss"] != "bce" else self.kind,
+            place,
+            devices.use_bfloat16(training["precision"], place),
+            self.beside.rows(self.store.tables, self.data.clip_ids[used].tolist()) if self.beside else None,
+            inference.slice_frames(training.get("crop_frames", ())),
+        )
+
+
+def _rows(store: Store, run: Run, kind: Kinds, stream: str, subset: str) -> rows.FoldRows:
     """The rows as the run's fold sees them; those of another corpus, which a tagger takes too, are in no fold."""
     if kind == "tag" and not _is_own_corpus(run, store):
         fold = store.tables.fold_numbers[0] if store.tables.folds else 1
         return rows.load(store, fold, stream)
     data = rows.load(store, run.config["fold"], stream)
     train = data.select("train")
-    if kind == "tag" and run.manifest.get("trained_rows") == manifest.content_hash(data.hashes[train].tobytes()):
+    if kind != "tag" or subset not in ("all", "train"):
+        return data
+    if run.manifest.get("trained_rows") == manifest.content_hash(data.hashes[train].tobytes()):
         log.warning(
             "%d of these rows are what %s was trained on: their tags are better than those of new clips will be; "
             "--subset test writes those of the others",

@@ -13,10 +13,11 @@ from asctool import parallel, registry
 from asctool.dsp import segments
 from asctool.dsp.delta import delta, delta_batch
 from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import atomic, audio, manifest, settings
+from asctool.storage import atomic, audio, manifest, parts, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, encode_tables
 from asctool.storage.manifest import Recipe
+from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
 from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, Written, check_output, plan_shards
 
@@ -113,9 +114,12 @@ def featurize(
     progress: parallel.Progress | None = None,
     device: "torch.device | None" = None,
     dry_run: bool = False,
-) -> bool:
+    scheduler: str | None = None,
+    part: Part | None = None,
+) -> bool | None:
     """Write the features of all clips; False when they are there already (labels and folds are brought up to date).
 
+    None while parts of an array job that are not this one are yet to be written.
     The device is no part of the fingerprint: it changes the last bits, as another processor or FFT does, so that a
     store may be begun on one and finished on the other. ``made_by`` in the manifest names it with the command.
     """
@@ -132,21 +136,19 @@ def featurize(
     clips = data.tables.clips
     sizes = [work.n_bytes(clip) for clip in clips]
     plan = plan_shards(sizes)
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan)):
-        return _update_tables(output, data, dry_run)
-    with atomic.writer_lock(output):
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
+        return _update_tables(output, data, dry_run, part)
+    made_from = {"data": data_directory} | ({"denoised": denoised} if denoised else {})
+    with parts.writer(output, recipe, part):
         writer = StoreWriter(output, recipe, len(plan), force)
         work = replace(work, shards=writer.shards, plan=tuple(plan))
-        todo = writer.shards.missing()
-        progress = progress or parallel.Silent()
-        progress.start(f"featurize {feature.name}", sum(plan[i][1] - plan[i][0] for i in todo), "clips")
-        for index, written in parallel.run(work, todo, jobs if device is None else 1):
-            writer.add(index, written)
-            progress.advance(plan[index][1] - plan[index][0])
-        made_from = {"data": data_directory} | ({"denoised": denoised} if denoised else {})
+        how = parallel.How(jobs if device is None else 1, scheduler, part, progress=progress or parallel.Silent())
+        files = [parts.mark(output, part), *data.witnesses]
+        files += [denoised / manifest.NAME] if denoised else []
+        parallel.make_shards(work, writer, plan, f"featurize {feature.name}", how, files)
         paths = {name: manifest.relative(path, output) for name, path in made_from.items()}
-        writer.finish(data.tables, **_describe(own, feature, work), paths=paths)
-    return True
+        more = _describe(own, feature, work) | {"paths": paths}
+        return parts.finish(output, part, len(plan), writer.shards.absent, lambda: writer.finish(data.tables, **more))
 
 
 def _recipe(data: DataDirectory, own: Settings, feature: Feature, denoised: Path | None, with_delta: bool) -> Recipe:
@@ -161,17 +163,22 @@ def _recipe(data: DataDirectory, own: Settings, feature: Feature, denoised: Path
     return Recipe(kind, "featurize", VERSION, config, inputs)
 
 
-def _update_tables(output: Path, data: DataDirectory, dry_run: bool = False) -> bool:
+def _update_tables(output: Path, data: DataDirectory, dry_run: bool = False, part: Part | None = None) -> bool:
     """Rewrite the tables of a store whose rows are right; whether there was anything to rewrite."""
-    old = manifest.read(output)
     tables = encode_tables(data.tables)
-    if all(atomic.sha256(content) == old["files"].get(name) for name, content in tables.items()):
+    if _has(tables, manifest.read(output)):
         return False
     if dry_run:
         raise WouldWrite(f"{output}: its rows are there; featurize would bring its tables up to date")
-    with atomic.writer_lock(output):
-        manifest.commit(output, old, tables)
+    with parts.in_turn(output, part):
+        old = manifest.read(output)
+        if not _has(tables, old):  # another part may have been first
+            manifest.commit(output, old, tables)
     return True
+
+
+def _has(tables: dict[str, bytes], found: dict[str, Any]) -> bool:
+    return all(atomic.sha256(content) == found["files"].get(name) for name, content in tables.items())
 
 
 def _describe(own: Settings, feature: Feature, work: "_Work") -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,53 +15,66 @@ from asctool.evaluation import fusion
 from asctool.storage import arrays, atomic, manifest, posteriors
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.posteriors import Block
+from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import Columns, check_output, write_rows
+from asctool.storage.store import Columns, Store, check_output, write_rows
 
 VERSION = 1
 MODEL = "fusion.h5"
 LEVELS = ("clip", "segment")
 LISTED = 5  # clips told of one by one
+_Model = dict[str, np.ndarray]  # what a learned rule keeps of a fold
 log = logging.getLogger("asctool")
 
 
 def fuse(
     inputs: Sequence[Path],
     output: Path,
-    rule: str = "product",
+    rule: str | None = None,
     level: str = "clip",
     system: str | None = None,
     force: bool = False,
     allow_missing: bool = False,
     dry_run: bool = False,
     verify: bool = True,
+    fitted: Path | None = None,
 ) -> bool:
     """Write the fused posteriors of one or several systems, one or several folds; False when they are there already.
 
     DataError where systems do not have the same folds and clips. With ``allow_missing`` a fold that a system lacks is
     left out, a row that one lacks is fused from the others; both are listed, counted and written into the result.
+    Without a ``rule`` it is the product, of tags the mean. ``fitted`` is a result of this stage whose learned weights
+    are to be used again, for clips that have no validation rows.
     """
-    if rule not in fusion.RULES + fusion.LEARNED:
+    if rule is not None and rule not in fusion.RULES + fusion.LEARNED:
         raise UsageError(registry.unknown("rule", rule, [*fusion.RULES, *fusion.LEARNED]))
+    if fitted and rule:
+        raise UsageError(f"--rule {rule}: the rule is that of --fitted {fitted}")
     if level not in LEVELS:
         raise UsageError(registry.unknown("level", level, list(LEVELS)))
-    check_output(output, *inputs)
+    check_output(output, *inputs, *([fitted] if fitted else []))
     loaded = posteriors.load(
-        inputs, subsets=("valid", "test"), verify=verify
+        inputs, subsets=("valid", "test"), kinds=("posterior", "tag"), verify=verify
     )  # training rows flatter, and svm writes none
+    weights = _Weights.of(Store(fitted, "posterior", verify=verify)) if fitted else None
+    rule = weights.rule if weights else _rule_for(loaded, rule)
     blocks = [_to_clips(block, rule) if level == "clip" else block for block in loaded.blocks]
     systems = sorted({block.system for block in blocks})
     name = system or " + ".join(systems)
     config: dict[str, Any] = {"rule": rule, "level": level, "system": name, "systems": systems}
     if allow_missing:
         config["allow_missing"] = True
+    if weights:
+        weights.check(systems, sorted({block.fold for block in blocks}))
+        config["weights"] = weights.sha256
     contents = {f"posteriors {i + 1}": store.content for i, store in enumerate(loaded.stores)}
-    recipe = Recipe("posterior", "fuse", VERSION, config, contents)
+    recipe = Recipe("tag" if loaded.holds_tags else "posterior", "fuse", VERSION, config, contents)
     if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(blocks, allow_missing, loaded.tables, name)):
         return False
     cells, missing = _cells(blocks, allow_missing)
-    fused, learned = _fuse_systems(cells, loaded.tables.targets, rule)
+    models = weights.of_fold if weights else _learned(rule, cells, loaded.tables.targets)
+    fused = [replace(cell.first, posteriors=_combined(cell, rule, loaded.holds_tags, models)) for cell in cells]
+    learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
     with atomic.writer_lock(output):
         write_rows(
@@ -70,14 +83,27 @@ def fuse(
             loaded.tables,
             _columns(fused, name),
             {MODEL: arrays.encode(learned)} if learned else None,
-            axes=["row", "class"],
+            axes=["row", "label" if loaded.holds_tags else "class"],
             level=level,
             systems=[name],
             protocol={name: protocol if len(systems) > 1 else loaded.protocol.get(systems[0], {})},
+            **({"labels": list(loaded.tables.classes)} if loaded.holds_tags else {}),
             **({"missing": missing} if missing else {}),
             paths={f"posteriors {i + 1}": manifest.relative(path, output) for i, path in enumerate(inputs)},
         )
     return True
+
+
+def _rule_for(loaded: Loaded, rule: str | None) -> str:
+    """The rule; UsageError for one that tags do not have, DataError where tags and posteriors come together."""
+    if not loaded.holds_tags:
+        return rule or "product"
+    if any(store.kind != "tag" for store in loaded.stores):
+        raise DataError("tags score each label by itself, posteriors share out 1: they cannot be fused")
+    if any(block.level != "clip" for block in loaded.blocks):
+        raise DataError("tags of segments: fuse joins tags of clips, as extract --kind tag writes them")
+    fusion.check_tag_rule(rule or "mean")
+    return rule or "mean"
 
 
 def _estimate(blocks: Sequence[Block], allow_missing: bool, tables: Tables, name: str) -> Estimate:
@@ -95,7 +121,7 @@ def _to_clips(block: Block, rule: str) -> Block:
     """One row a clip; the learned rules join segments by the product."""
     if block.level == "clip":
         return block
-    ids, index = np.unique(block.clip_ids, return_inverse=True)
+    ids, index = block.clips
     joined = fusion.segments_to_clips(block.posteriors, index, len(ids), rule if rule in fusion.RULES else "product")
     return replace(block, level="clip", clip_ids=ids, start=np.zeros(len(ids)), posteriors=joined)
 
@@ -170,41 +196,68 @@ def _joined(group: Sequence[Block]) -> _Cell:
     return _Cell(replace(first, clip_ids=clip_ids, start=start), array, present)
 
 
-def _fuse_systems(cells: Sequence[_Cell], targets_of: Any, rule: str) -> tuple[list[Block], dict[str, np.ndarray]]:
-    """One block for each fold and subset, from the rows of all systems; and what was learned, by fold."""
-    if len(cells[0].array) == 1:
-        return [cell.first for cell in cells], {}
-    if rule not in fusion.LEARNED:
-        return [replace(cell.first, posteriors=_combined(cell, rule)) for cell in cells], {}
-    if not all(cell.is_whole for cell in cells):
-        raise DataError(f"--rule {rule} weighs all systems: it cannot fuse rows that one of them lacks")
-    of_valid = {cell.first.fold: cell for cell in cells if cell.first.subset == "valid"}
-    models = {cell.first.fold: _learn(rule, cell.first.fold, of_valid, targets_of) for cell in cells}
-    learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
-    blocks = [
-        replace(cell.first, posteriors=fusion.apply_learned(rule, models[cell.first.fold], cell.array))
-        for cell in cells
-    ]
-    return blocks, learned
-
-
-def _combined(cell: _Cell, rule: str) -> np.ndarray:
+def _combined(cell: _Cell, rule: str, is_tagged: bool, models: Mapping[int, _Model]) -> np.ndarray:
     """Each row from the systems that have it."""
+    if len(cell.array) == 1:
+        return cell.first.posteriors
+    if rule in fusion.LEARNED:
+        return fusion.apply_learned(rule, models[cell.first.fold], cell.array)
+    combine = fusion.combine_tags if is_tagged else fusion.combine
     if cell.is_whole:
-        return fusion.combine(cell.array, rule)
+        return combine(cell.array, rule)
     out = np.empty(cell.array.shape[1:])
     patterns, of_row = np.unique(cell.present, axis=1, return_inverse=True)
     for index, pattern in enumerate(patterns.T):
         rows = of_row.ravel() == index
-        out[rows] = fusion.combine(cell.array[pattern][:, rows], rule)
+        out[rows] = combine(cell.array[pattern][:, rows], rule)
     return out
 
 
-def _learn(rule: str, fold: int, of_valid: dict[int, _Cell], targets_of: Any) -> dict[str, np.ndarray]:
+def _learned(rule: str, cells: Sequence[_Cell], targets_of: Any) -> dict[int, _Model]:
+    """What a learned rule finds on the validation rows of each fold; nothing of other rules, and of one system."""
+    if rule not in fusion.LEARNED or len(cells[0].array) == 1:
+        return {}
+    if not all(cell.is_whole for cell in cells):
+        raise DataError(f"--rule {rule} weighs all systems: it cannot fuse rows that one of them lacks")
+    of_valid = {cell.first.fold: cell for cell in cells if cell.first.subset == "valid"}
+    return {cell.first.fold: _learn(rule, cell.first.fold, of_valid, targets_of) for cell in cells}
+
+
+def _learn(rule: str, fold: int, of_valid: Mapping[int, _Cell], targets_of: Any) -> _Model:
     if fold not in of_valid:
         raise UsageError(f"--rule {rule} learns on validation rows, and fold {fold} has none (prep --valid makes them)")
     targets = targets_of(of_valid[fold].first.clip_ids).argmax(1)
     return fusion.learn(rule, of_valid[fold].array, targets)
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """What a result of this stage learned, to be used again."""
+
+    where: Path
+    rule: str
+    systems: list[str]
+    of_fold: dict[int, _Model]
+    sha256: str
+
+    @classmethod
+    def of(cls, store: Store) -> "_Weights":
+        """DataError where it learned nothing."""
+        if MODEL not in store.manifest["files"]:
+            raise DataError(f"{store.directory}: learned no weights; give what fuse --rule weighted or stack wrote")
+        of_fold: dict[int, _Model] = defaultdict(dict)
+        for name, value in arrays.decode(store.read_file(MODEL)).items():
+            _, fold, own = name.split(" ", 2)
+            of_fold[int(fold)][own] = value
+        config = store.config
+        return cls(store.directory, config["rule"], config["systems"], dict(of_fold), store.manifest["files"][MODEL])
+
+    def check(self, systems: list[str], folds: list[int]) -> None:
+        """DataError for systems, or folds, that the weights are not of."""
+        if systems != self.systems:
+            raise DataError(f"{self.where}: has weights of {', '.join(self.systems)}, not of {', '.join(systems)}")
+        if set(folds) - set(self.of_fold):
+            raise DataError(f"{self.where}: has weights of folds {sorted(self.of_fold)}, not of folds {folds}")
 
 
 def _shortened(names: Sequence[str]) -> str:

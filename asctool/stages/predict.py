@@ -18,42 +18,46 @@ from asctool.corpora.folder import AUDIO_EXTENSIONS
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import fusion
 from asctool.storage import audio
+from asctool.storage.dataset import join_labels
 
 if TYPE_CHECKING:
-    from asctool.training.predictor import Heard, Piece, Predictor
+    from asctool.training.predictor import Piece, Predictor, Stretch
 
 PIECE_SECONDS = 32.0  # of a recording at once: what is shorter is computed as denoise and featurize compute it
 STANDARD_INPUT = "-"
 UNKNOWN = "unknown"
 DIGITS = 6  # of a posterior, behind the point
+TAG_LIMIT = 0.5  # from which score on a label is told: where binary cross-entropy has it as likely as not
+MORE_TAGS = 2  # labels below the limit that people are told of
 
 
 @dataclass(frozen=True)
 class Span:
-    """A stretch of a recording and what it sounds like."""
+    """A part of a recording, or all of it, and what it sounds like."""
 
     start: float  # seconds
     end: float
-    label: str  # the likeliest class, or UNKNOWN
-    posterior: float  # of the likeliest class
-    posteriors: dict[str, float]  # of all classes
+    labels: tuple[str, ...]  # the likeliest class, of tags all that reach the limit; none where nothing does
+    posterior: float  # of the likeliest class or label
+    posteriors: dict[str, float]  # of all; scores of tags, each by itself
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a recording sounds like, or why it cannot be told."""
+    """What a recording sounds like as a whole, or one segment of it, or why it cannot be told."""
 
     recording: str
-    whole: Span | None = None
-    timeline: tuple[Span, ...] = ()
+    span: Span | None = None
+    segment: int = 0  # its number, counted from 1; 0: as a whole
+    is_tagged: bool = False
     problem: str = ""
 
 
-def check_options(rule: str | None, unknown_below: float) -> None:
+def check_options(rule: str | None, unknown_below: float | None) -> None:
     """UsageError for what no model can do, before one is read."""
     if rule is not None and rule not in fusion.RULES:
         raise UsageError(registry.unknown("rule", rule, list(fusion.RULES)))
-    if not 0 <= unknown_below <= 1:
+    if unknown_below is not None and not 0 <= unknown_below <= 1:
         raise UsageError(f"--unknown-below {unknown_below:g}: a probability, from 0 to 1")
 
 
@@ -66,19 +70,32 @@ def open_models(models: Sequence[Path], device: str = "auto", rule: str | None =
 
 
 def predict(
-    recordings: Sequence[str], predictor: "Predictor", unknown_below: float = 0.0, timeline: bool = False
+    recordings: Sequence[str], predictor: "Predictor", unknown_below: float | None = None, timeline: bool = False
 ) -> Iterator[Answer]:
     """An answer a recording as they come; files, whole folders, ``-`` for standard input.
 
-    A bad file gets an answer that says what is wrong with it, and the others theirs.
+    With ``timeline`` one of each of its segments before it, of a long recording while it is read. A bad file gets an
+    answer that says what is wrong with it, and the others theirs.
     """
+    from asctool.training.predictor import Heard
+
+    limit = (TAG_LIMIT if predictor.is_tagger else 0.0) if unknown_below is None else unknown_below
     names: deque[str] = deque()  # of those that are on their way
-    for heard in predictor.hear_each(_pieces(recordings, names)):
-        name = names.popleft()
+    segment = 0
+    for heard in predictor.hear_each(_pieces(recordings, names), timeline):
+        name = names[0]
         if isinstance(heard, DataError):
             yield Answer(shown(name), problem=_reason(heard, name))
         else:
-            yield _answer(shown(name), heard, predictor.classes, unknown_below, timeline)
+            for span in _spans(heard, predictor, limit) if timeline else ():
+                segment += 1
+                yield Answer(shown(name), span, segment, predictor.is_tagger)
+            if isinstance(heard, Heard):
+                whole = _span(0.0, heard.seconds, heard.posterior, predictor, limit)
+                yield Answer(shown(name), whole, 0, predictor.is_tagger)
+        if isinstance(heard, Heard | DataError):  # the end of one
+            names.popleft()
+            segment = 0
 
 
 def _pieces(recordings: Sequence[str], names: "deque[str]") -> Iterator[Iterator["Piece"]]:
@@ -134,66 +151,73 @@ def _reason(error: DataError, path: str) -> str:
     return str(error).removeprefix(f"{path}: ").removeprefix(f"{path!a}: ")
 
 
-def _answer(recording: str, heard: "Heard", classes: Sequence[str], unknown_below: float, timeline: bool) -> Answer:
-    def span(start: float, end: float, posterior: np.ndarray) -> Span:
-        likeliest = int(posterior.argmax())
-        highest = float(posterior[likeliest])
-        label = classes[likeliest] if highest >= unknown_below else UNKNOWN
-        named = {name: round(float(value), DIGITS) for name, value in zip(classes, posterior)}
-        return Span(round(start, 3), round(end, 3), label, round(highest, DIGITS), named)
+def _spans(heard: "Stretch", predictor: "Predictor", limit: float) -> Iterator[Span]:
+    for start, end, posterior in zip(heard.starts.tolist(), heard.ends.tolist(), heard.timeline):
+        yield _span(start, end, posterior, predictor, limit)
 
-    spans = map(span, heard.starts.tolist(), heard.ends.tolist(), heard.timeline) if timeline else ()
-    return Answer(recording, span(0.0, heard.seconds, heard.posterior), tuple(spans))
+
+def _span(start: float, end: float, posterior: np.ndarray, predictor: "Predictor", limit: float) -> Span:
+    """What posteriors (class,) or scores of tags say, where something reaches the limit."""
+    highest = float(posterior.max())
+    if predictor.is_tagger:
+        order = np.argsort(-posterior, kind="stable")
+        labels = tuple(predictor.classes[i] for i in order if posterior[i] >= limit)
+    else:
+        labels = (predictor.classes[int(posterior.argmax())],) if highest >= limit else ()
+    named = {name: round(float(value), DIGITS) for name, value in zip(predictor.classes, posterior)}
+    return Span(round(start, 3), round(end, 3), labels, round(highest, DIGITS), named)
 
 
 def as_dict(answer: Answer) -> dict[str, Any]:
-    """An answer for programs."""
-    if answer.whole is None:
+    """An answer for programs: one with ``start`` and ``end`` is of a segment."""
+    span = answer.span
+    if span is None:
         return {"recording": answer.recording, "problem": answer.problem}
-    whole = answer.whole
-    told = {"recording": answer.recording, "seconds": whole.end, "class": whole.label, "posterior": whole.posterior}
-    line = [
-        {
-            "start": span.start,
-            "end": span.end,
-            "class": span.label,
-            "posterior": span.posterior,
-            "posteriors": span.posteriors,
-        }
-        for span in answer.timeline
-    ]
-    return {**told, "posteriors": whole.posteriors, **({"timeline": line} if line else {})}
+    when = {"start": span.start, "end": span.end} if answer.segment else {"seconds": span.end}
+    if answer.is_tagged:
+        return {"recording": answer.recording, **when, "labels": list(span.labels), "scores": span.posteriors}
+    label = span.labels[0] if span.labels else UNKNOWN
+    told = {"class": label, "posterior": span.posterior, "posteriors": span.posteriors}
+    return {"recording": answer.recording, **when, **told}
 
 
-def columns(classes: Sequence[str]) -> list[str]:
-    """The header of :func:`rows`."""
-    return ["recording", "start", "end", "class", "posterior", *(f"posterior of {name}" for name in classes)]
+def columns(predictor: "Predictor") -> list[str]:
+    """The header of :func:`row`."""
+    label, value = ("labels", "score") if predictor.is_tagger else ("class", "posterior")
+    return ["recording", "start", "end", label, value, *(f"{value} of {name}" for name in predictor.classes)]
 
 
-def rows(answer: Answer) -> list[list[str]]:
-    """An answer for tables: a row a segment where there is a timeline, else one."""
-    spans = answer.timeline or ((answer.whole,) if answer.whole else ())
-    return [
-        [
-            answer.recording,
-            *map(str, (span.start, span.end, span.label, span.posterior)),
-            *map(str, span.posteriors.values()),
-        ]
-        for span in spans
-    ]
+def row(answer: Answer) -> list[str]:
+    """An answer for tables; several labels are joined as in clips.csv."""
+    span = answer.span
+    if span is None:
+        return []
+    labels = (join_labels(span.labels) if answer.is_tagged else "".join(span.labels)) or UNKNOWN
+    numbers = map(str, (span.posterior, *span.posteriors.values()))
+    return [answer.recording, str(span.start), str(span.end), labels, *numbers]
 
 
 def lines(answer: Answer) -> list[str]:
-    """An answer for people."""
-    if answer.whole is None:
+    """An answer for people; above the first segment stands whose it is."""
+    span = answer.span
+    if span is None:
         return []
-    told = [f"{answer.recording}: {_in_words(answer.whole)}"]
-    return told + [f"  {span.start:8.2f} to {span.end:8.2f} s  {_in_words(span)}" for span in answer.timeline]
+    words = _tags_in_words(span) if answer.is_tagged else _in_words(span)
+    if not answer.segment:
+        return [f"{answer.recording}: {words}"]
+    return [f"{answer.recording}:"] * (answer.segment == 1) + [f"  {span.start:8.2f} to {span.end:8.2f} s  {words}"]
 
 
 def _in_words(span: Span) -> str:
-    (_, first), *others = sorted(span.posteriors.items(), key=lambda item: -item[1])
+    (likeliest, first), *others = sorted(span.posteriors.items(), key=lambda item: -item[1])
     second = f" ({others[0][0]} {others[0][1]:.3f})" if others else ""
-    likeliest = max(span.posteriors, key=lambda name: span.posteriors[name])
-    guess = f", {likeliest} {first:.3f} at best" if span.label == UNKNOWN and likeliest != UNKNOWN else f" {first:.3f}"
-    return f"{span.label}{guess}{second}"
+    return (f"{likeliest} {first:.3f}" if span.labels else f"{UNKNOWN}, {likeliest} {first:.3f} at best") + second
+
+
+def _tags_in_words(span: Span) -> str:
+    """Labels with their scores, and in brackets the next ones below the limit."""
+    order = sorted(span.posteriors.items(), key=lambda item: -item[1])
+    shown = [f"{name} {score:.3f}" for name, score in order]
+    n_told = sum(name in span.labels for name, _ in order)
+    more = f" ({', '.join(shown[n_told : n_told + MORE_TAGS])})" if n_told < len(shown) else ""
+    return (", ".join(shown[:n_told]) or UNKNOWN) + more

@@ -1,11 +1,12 @@
 """prep: a corpus as it lies on disk, checked and brought into the one form that all other stages read."""
 
 import csv
+import functools
 import io
 import json
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
 from asctool.storage.download import fetch_all, missing
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, size
-from asctool.storage.store import check_output
+from asctool.storage.store import check_output, plan_shards
 
 log = logging.getLogger("asctool")
 
 VERSION = 1
 LISTED = 50  # bad files told of one by one
+INSPECTED_BYTES = 64 << 20  # of files that a task on a cluster decodes: some seconds
 
 
 @dataclass(frozen=True)
@@ -83,8 +85,12 @@ def prep(
     force: bool = False,
     progress: parallel.Progress | None = None,
     dry_run: bool = False,
+    scheduler: str | None = None,
 ) -> bool:
-    """Write the data directory of a corpus; False when it is there already, made from the same files."""
+    """Write the data directory of a corpus; False when it is there already, made from the same files.
+
+    Workers of a ``scheduler`` decode the files. There are no parts of it: folds and leakage are matters of all files.
+    """
     check_output(output, source)
     module = registry.load("corpora", corpus)
     if dry_run and hasattr(module, "would_write") and (n_bytes := module.would_write(source, config)):
@@ -95,7 +101,8 @@ def prep(
     if found.folds:  # before the audio is decoded, which takes longer
         _folds.check_folds(found.folds, found, None, own.allow_missing_classes)
     paths = sorted({clip.path for clip in found.clips})
-    facts, bad = _inspect(paths, own.max_seconds, jobs, progress or parallel.Silent())
+    how = parallel.How(jobs, scheduler, progress=progress or parallel.Silent())
+    facts, bad = _inspect(paths, own.max_seconds, how)
     if bad and not own.skip_bad:
         raise DataError(_tell(bad))
     clips, rejected = _decoded(found.clips, facts, bad)
@@ -124,14 +131,14 @@ def prep(
 
 
 def _inspect(
-    paths: Sequence[str], max_seconds: float, jobs: int | None, progress: parallel.Progress
+    paths: Sequence[str], max_seconds: float, how: parallel.How
 ) -> tuple[dict[str, AudioFacts], dict[str, str]]:
     """Facts of the files that can be read, reasons of those that cannot; every file is decoded whole."""
     facts: dict[str, AudioFacts] = {}
     bad: dict[str, str] = {}
-    progress.start("check audio", len(paths), "files")
-    for path, result in inspection.inspect_all(paths, max_seconds, parallel.n_processes(jobs)):
-        progress.advance(1)
+    how.progress.start("check audio", len(paths), "files")
+    for path, result in _inspected(paths, max_seconds, how):
+        how.progress.advance(1)
         if isinstance(result, str):
             bad[path] = result
             continue
@@ -139,6 +146,23 @@ def _inspect(
         for warning in result.warnings:
             log.warning("%s: %s", path, warning)
     return facts, bad
+
+
+def _inspected(paths: Sequence[str], max_seconds: float, how: parallel.How) -> Iterator[tuple[str, AudioFacts | str]]:
+    """Each file with what is found of it: by processes of this machine, or of those of a cluster."""
+    if not how.scheduler:
+        yield from inspection.inspect_all(paths, max_seconds, parallel.n_processes(how.jobs))
+        return
+    sizes = [Path(path).stat().st_size if Path(path).is_file() else 0 for path in paths]
+    pieces = [tuple(paths[first:end]) for first, end in plan_shards(sizes, INSPECTED_BYTES)]
+    there = [Path(path) for path, n_bytes in zip(paths, sizes) if n_bytes][:1]
+    work = functools.partial(_inspect_piece, max_seconds=max_seconds)
+    for _, found in parallel.run(work, pieces, how, there, lambda piece: f"{piece[0]} to {piece[-1]}"):
+        yield from found
+
+
+def _inspect_piece(paths: Sequence[str], max_seconds: float) -> list[tuple[str, AudioFacts | str]]:
+    return list(inspection.inspect_all(paths, max_seconds, processes=1))
 
 
 def _tell(bad: dict[str, str]) -> str:
@@ -214,14 +238,7 @@ def _description(
         "warnings": [*corpus.warnings, *warnings],
         "max_seconds": own.max_seconds,
         "rejected": len(rejected),
-        "files": {
-            path: {
-                "sha256": facts[path].sha256,
-                "sample_rate": facts[path].sample_rate,
-                "channels": facts[path].channels,
-            }
-            for path in used
-        },
+        "files": {path: facts[path].as_dict() for path in used},
     }
 
 

@@ -35,8 +35,12 @@ class Settings:
     clips: tuple[str, ...] = ()  # with sound and spectrogram, whatever the systems make of them
     listen: int = 60  # misclassified clips with sound and spectrogram; fewer where the page would be too large
     allow_missing: bool = False  # show systems that lack rows of test clips
+    by: tuple[str, ...] = ()  # columns of clips.csv: a table of each, as city or device
+    compare: tuple[str, ...] = ()  # names of two systems: is their difference luck?
 
     def __post_init__(self) -> None:
+        if len(self.compare) not in (0, 2):
+            raise UsageError(f"compare={', '.join(self.compare)}: the names of two systems")
         if self.listen < 0:
             raise UsageError(f"listen={self.listen}: 0 at least")
 
@@ -82,6 +86,8 @@ def report(
 
     page = Page(own.title, f"asctool {__version__}", recipe.fingerprint, _sources(inputs, given))
     page = replace(page, trainings=_trainings(given.followed.of_kind("run")))
+    if (own.by or own.compare) and not given.posteriors:
+        raise UsageError("--by, --compare: runs alone have no posteriors; give what fuse wrote too")
     if given.posteriors:
         page = _with_systems(page, own, given, jobs, progress or parallel.Silent())
     written = render.render(page)
@@ -163,7 +169,9 @@ def _with_systems(page: Page, own: Settings, given: _Given, jobs: int | None, pr
     if not loaded.blocks:
         raise DataError(f"{', '.join(map(str, given.posteriors))}: no test rows")
     warnings = judged.warnings(loaded, own.allow_missing)
-    page = replace(page, classes=loaded.tables.classes, systems=judged.systems(loaded), warnings=warnings)
+    systems = judged.systems(loaded, own.by)
+    more = judged.more(systems, loaded, own.compare)
+    page = replace(page, classes=loaded.tables.classes, systems=systems, more=more, warnings=warnings)
     return _with_clips(page, loaded.tables, own, given, jobs, progress)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,23 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from asctool import registry
 from asctool.errors import DataError, UsageError
-from asctool.evaluation import comparison, figures, metrics, score_tables
-from asctool.evaluation.comparison import Comparison, Outcome
+from asctool.evaluation import blocks as blocks_of
+from asctool.evaluation import figures, metrics, score_tables
 from asctool.evaluation.judgement import judge, judge_tags
 from asctool.evaluation.systems import RECORD, Folds, Scores, System
 from asctool.evaluation.tables import Table, csv_text, latex, markdown
 from asctool.evaluation.tally import tally_by
 from asctool.storage import atomic, manifest, posteriors
-from asctool.storage.dataset import CLIP_COLUMNS, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate
 
 VERSION = 2
 LISTED = 5  # missing clips told of one by one
-OWN_COLUMNS = ("labels", "group", "method", "path")  # of clips.csv, besides those of the corpus
 log = logging.getLogger("asctool")
 
 
@@ -48,17 +44,19 @@ def score(
         raise DataError(f"{', '.join(map(str, directories))}: no test rows")
     _check_top(top, len(loaded.tables.classes))
     missing = _missing(loaded, allow_missing)
-    groups = {column: _values_of(loaded.tables, column) for column in by}
+    groups = blocks_of.columns_of(loaded.tables, by)
     is_tagged = loaded.holds_tags or any(len(clip.labels) > 1 for clip in loaded.tables.clips)
     blocks, unlabelled = _labelled(loaded, is_tagged)
-    how = _folds(loaded, blocks)
+    if compared and is_tagged:
+        raise UsageError("--compare: its tests ask whether a clip is right, which clips of several labels cannot be")
+    how = blocks_of.folds(loaded, blocks)
     grouped: dict[tuple[str, str], System] = {}
     for block in blocks:
         system = _system(block, loaded, groups, is_tagged, how, top)
         key = (block.system, block.level)
         grouped[key] = grouped[key] + system if key in grouped else system
     notes = (*missing, *unlabelled, *(f"SPLITS {note.upper()}" for note in loaded.splits if note != "official"))
-    found = _compare(compared, loaded, blocks, how, is_tagged) if compared else None
+    found = blocks_of.compare(compared, loaded, blocks, how) if compared else None
     return Scores(tuple(grouped.values()), loaded.tables.classes, loaded.splits, notes, found)
 
 
@@ -92,7 +90,7 @@ def _check_same_clips(blocks: Sequence[Block]) -> None:
     """Systems in one table have to be judged on the same test clips of each fold."""
     first: dict[int, tuple[Block, set[str]]] = {}
     for block in blocks:
-        clips = set(block.clip_ids.tolist())
+        clips = set(block.clips[0].tolist())
         other, expected = first.setdefault(block.fold, (block, clips))
         if clips != expected:
             raise DataError(
@@ -101,22 +99,10 @@ def _check_same_clips(blocks: Sequence[Block]) -> None:
             )
 
 
-def _values_of(tables: Tables, column: str) -> dict[str, str]:
-    """Clip id to its value of a column of clips.csv."""
-    if column in OWN_COLUMNS:
-        names = {"labels": lambda clip: ";".join(clip.labels)}
-        value_of: Any = names.get(column, lambda clip: str(getattr(clip, column)))
-        return {clip.clip_id: value_of(clip) for clip in tables.clips}
-    known = sorted({name for clip in tables.clips for name in clip.extra} - set(CLIP_COLUMNS))
-    if column not in known:
-        raise UsageError(registry.unknown("column of clips.csv", column, [*known, *OWN_COLUMNS]))
-    return {clip.clip_id: clip.extra.get(column, "") for clip in tables.clips}
-
-
 def _labelled(loaded: Loaded, is_tagged: bool) -> tuple[list[Block], tuple[str, ...]]:
     """Blocks of clips whose truth is known: one label each; of tags, clips without any are left out and counted."""
     by_id = loaded.tables.by_id
-    ids = {clip_id for block in loaded.blocks for clip_id in block.clip_ids.tolist()}
+    ids = {clip_id for block in loaded.blocks for clip_id in block.clips[0].tolist()}
     without = sorted(clip_id for clip_id in ids if not by_id[clip_id].labels)
     if without and (not is_tagged or len(without) == len(ids)):
         raise DataError(
@@ -132,27 +118,11 @@ def _rows_of(block: Block, kept: np.ndarray) -> Block:
     return replace(block, clip_ids=block.clip_ids[kept], start=block.start[kept], posteriors=block.posteriors[kept])
 
 
-def _folds(loaded: Loaded, blocks: Sequence[Block]) -> Folds:
-    """Whether folds test some clips again, and how many clips they test for each that they train on."""
-    tested: dict[int, set[str]] = defaultdict(set)
-    for block in blocks:
-        tested[block.fold].update(block.clip_ids.tolist())
-    shares = sum(map(len, tested.values())) > len(set().union(*tested.values()))
-    trained: dict[int, int] = defaultdict(int)
-    by_id = loaded.tables.by_id
-    for row in loaded.tables.folds:
-        if row.subset == "train" and row.clip_id in by_id and not by_id[row.clip_id].is_copy:
-            trained[row.fold] += 1
-    known = all(trained[fold] for fold in tested)
-    share = float(np.mean([len(clips) / trained[fold] for fold, clips in tested.items()])) if known else float("nan")
-    return Folds(shares, share)
-
-
 def _system(
     block: Block, loaded: Loaded, groups: dict[str, dict[str, str]], is_tagged: bool, how: Folds, top: int
 ) -> System:
     """One system in one fold."""
-    ids, inverse = np.unique(block.clip_ids, return_inverse=True)
+    ids, inverse = block.clips
     truth = loaded.tables.targets(ids)
     values = {column: np.array([of[clip_id] for clip_id in ids.tolist()])[inverse] for column, of in groups.items()}
     counted: dict[str, Any]
@@ -172,32 +142,6 @@ def _system(
         counted = {column: tally_by(of, targets, predicted) for column, of in values.items()}
     protocol = loaded.protocol.get(block.system, {})
     return System(block.system, block.level, {block.fold: judged}, protocol, how, counted, top)
-
-
-def _compare(
-    names: tuple[str, str], loaded: Loaded, blocks: Sequence[Block], how: Folds, is_tagged: bool
-) -> Comparison:
-    """Two systems by their clips; UsageError for a name that is none, or has no clips."""
-    if is_tagged:
-        raise UsageError("--compare: its tests ask whether a clip is right, which clips of several labels cannot be")
-    known = list(dict.fromkeys(block.system for block in blocks))
-    outcomes: dict[str, dict[int, Outcome]] = {}
-    for name in names:
-        if name not in known:
-            raise UsageError(registry.unknown("system", name, known))
-        of = {block.fold: _outcome(block, loaded) for block in blocks if (block.system, block.level) == (name, "clip")}
-        if not of:
-            raise UsageError(f"--compare: {name} has segments only, no independent witnesses; fuse them to clips first")
-        outcomes[name] = of
-    if names[0] == names[1]:
-        raise UsageError(f"--compare: {names[0]} and itself")
-    group_of = {clip.clip_id: clip.group for clip in loaded.tables.clips}
-    return comparison.compare(names, outcomes[names[0]], outcomes[names[1]], group_of, how.test_share)
-
-
-def _outcome(block: Block, loaded: Loaded) -> Outcome:
-    right = loaded.tables.targets(block.clip_ids.tolist()).argmax(1) == block.posteriors.argmax(1)
-    return Outcome(block.clip_ids, right)
 
 
 def tables(scores: Scores) -> list[Table]:

@@ -22,7 +22,7 @@ def submit(
     directory: Path,
     output: Path,
     columns: str = "posteriors",
-    rule: str = "product",
+    rule: str | None = None,
     allow_missing: bool = False,
     force: bool = False,
     dry_run: bool = False,
@@ -30,11 +30,12 @@ def submit(
     """Write a row for each test clip, in the order of clips.csv; False when the same file is there already.
 
     ``columns``: posteriors (clip_id and each class, what import_posteriors reads), labels (filename, scene_label) or
-    both (labels and each class). ``rule`` joins what several folds say of a clip. Tabs for .tsv and .txt.
+    both (labels and each class). ``rule`` joins what several folds say of a clip (the product; of tags the mean). Tabs
+    for .tsv and .txt.
     """
     if columns not in COLUMNS:
         raise UsageError(registry.unknown("columns", columns, list(COLUMNS)))
-    if rule not in fusion.RULES:
+    if rule is not None and rule not in fusion.RULES:
         raise UsageError(registry.unknown("rule", rule, list(fusion.RULES)))
     if output.suffix.lower() not in DELIMITERS:
         raise UsageError(f"{output}: its name must end in {', '.join(DELIMITERS)}")
@@ -72,7 +73,7 @@ def _check(loaded: Loaded, directory: Path, columns: str, allow_missing: bool) -
             log.warning("%s: %s; left out", directory, told)
 
 
-def _joined(loaded: Loaded, rule: str) -> tuple[list[str], np.ndarray]:
+def _joined(loaded: Loaded, rule: str | None) -> tuple[list[str], np.ndarray]:
     """Clips in the order of clips.csv, one row each (clip, class), whatever number of folds tested them."""
     ids = np.concatenate([block.clip_ids for block in loaded.blocks])
     rows = np.concatenate([block.posteriors for block in loaded.blocks])
@@ -82,10 +83,12 @@ def _joined(loaded: Loaded, rule: str) -> tuple[list[str], np.ndarray]:
     index = np.array([place[clip_id] for clip_id in ids.tolist()])
     if len(clips) == len(ids):
         return clips, rows[np.argsort(index)]
+    rule = rule or ("mean" if loaded.holds_tags else "product")
     log.info("%d clips from %d folds, joined by the %s", len(clips), len({b.fold for b in loaded.blocks}), rule)
-    if loaded.holds_tags:
-        raise UsageError("several folds say something of a clip, and tags cannot be joined; submit one fold")
-    return clips, fusion.segments_to_clips(rows, index, len(clips), rule)
+    if not loaded.holds_tags:
+        return clips, fusion.segments_to_clips(rows, index, len(clips), rule)
+    of_clip = np.split(rows[np.argsort(index, kind="stable")], np.cumsum(np.bincount(index))[:-1])
+    return clips, np.stack([fusion.combine_tags(scores, rule) for scores in of_clip])
 
 
 def _text(loaded: Loaded, clip_ids: list[str], values: np.ndarray, columns: str, delimiter: str) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from asctool import registry
 from asctool.classifiers import calibrated, tuning
-from asctool.errors import DataError, UsageError
+from asctool.errors import AsctoolError, DataError, UsageError
 from asctool.storage import arrays, atomic, manifest, settings
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
@@ -135,6 +135,69 @@ def svm(
             paths={"embeddings": manifest.relative(embeddings, output)},
         )
     return True
+
+
+def apply(
+    embeddings: Path,
+    output: Path,
+    fitted: Path,
+    system: str | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    verify: bool = True,
+) -> bool:
+    """Write posteriors of other clips, as of an evaluation set, by the SVM that ``fitted`` holds; False when there.
+
+    ``embeddings`` have to come from the network whose embeddings it was fitted on; DataError otherwise. All rows but
+    those of training clips are written.
+    """
+    check_output(output, embeddings, fitted)
+    store, other = Store(embeddings, "embedding", verify=verify), Store(fitted, "posterior", verify=verify)
+    if MODEL not in other.manifest["files"]:
+        raise DataError(f"{fitted}: holds no SVM; give what svm wrote")
+    _check_network(store, other)
+    fold, name = _fold_of(store, other.manifest["fold"]), system or str(other.manifest["systems"][0])
+    inputs = {"embeddings": store.content, "svm": other.content, "machine": other.manifest["files"][MODEL]}
+    recipe = Recipe("posterior", "svm", VERSION, {"fold": fold, "system": name}, inputs)
+    columns = store.columns("clip_id", "start", "array", "subset")
+    wanted = np.flatnonzero((columns["subset"] == "valid") | (columns["subset"] == "test"))
+    if not len(wanted):
+        raise DataError(f"{embeddings}: holds training rows alone")
+    data = other.read_file(MODEL)
+    n_bytes = len(data) + of_rows(store.tables, len(wanted), 4 * len(store.tables.classes), name)
+    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
+        return False
+    model = dict(arrays.decode(data))
+    with atomic.writer_lock(output):
+        posteriors = calibrated.predict(model, columns["array"][wanted])
+        write_rows(
+            output,
+            recipe,
+            store.tables,
+            _rows(columns, wanted, posteriors, fold, columns["subset"], name),
+            {MODEL: data},
+            axes=["row", "class"],
+            level="segment",
+            fold=fold,
+            systems=[name],
+            protocol={name: next(iter(other.manifest["protocol"].values()))},
+            paths={"embeddings": manifest.relative(embeddings, output), "svm": manifest.relative(fitted, output)},
+        )
+    return True
+
+
+def _check_network(store: Store, fitted: Store) -> None:
+    """DataError unless both are of the same network, as far as the manifests lead."""
+    path = fitted.directory.resolve().parent / str(fitted.manifest.get("paths", {}).get("embeddings", ""))
+    try:
+        known = Store(path, "embedding")
+    except AsctoolError as error:
+        raise DataError(f"{fitted.directory}: what it was fitted on cannot be used: {error}") from error
+    if known.content != fitted.manifest["inputs"]["embeddings"]:
+        raise DataError(f"{path}: is not what {fitted.directory} was fitted on: it was made anew since; run both again")
+    networks = [part.manifest["inputs"].get("run", part.content) for part in (store, known)]
+    if networks[0] != networks[1]:
+        raise DataError(f"{store.directory}: comes from another network than {fitted.directory} was fitted on")
 
 
 def _estimate(store: Store, columns: Columns, subset: np.ndarray, kernel: str, name: str) -> Estimate:

@@ -22,10 +22,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import xxhash
+
 from asctool.errors import EnvironmentFailure, IntegrityError
 
 TEMPORARY = ".asctool-tmp-"  # then host, process and a random part, so that a sweep knows whose it was
 LOCK = ".lock"
+TURN = ".lock-parts"  # held by one part of an array job at a time
+BLOCK_BYTES = 1 << 20  # read at once
 SYNCS = 8  # files that are synced at once
 FOREIGN_SECONDS = 86400.0  # a temporary file of another host is taken for abandoned after a day
 READER_SECONDS = 2.0  # a reader waits this long for a writer that clears up, which takes milliseconds
@@ -228,25 +232,66 @@ def _in_the_way(path: Path) -> EnvironmentFailure:
 def writer_lock(directory: Path) -> Iterator[None]:
     """Hold the directory as its only writer; a second writer gets EnvironmentFailure that names the holder."""
     make_directory(directory)
-    try:
-        handle = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise environment_failure(error, directory / LOCK) from error
-    try:
-        _lock(handle, directory)
-        name = f"process {os.getpid()} on {socket.gethostname()}".encode()
-        try:
-            os.ftruncate(handle, os.pwrite(handle, name, 0))
-        except OSError as error:
-            raise environment_failure(error, directory / LOCK, len(name)) from error
+    with _locked(directory, LOCK, fcntl.LOCK_EX) as handle:
+        _sign(handle, directory / LOCK)
         yield
+
+
+@contextlib.contextmanager
+def part_lock(directory: Path, number: int, total: int) -> Iterator[None]:
+    """Hold the directory with other parts of an array job; EnvironmentFailure names who writes all of it, or this part.
+
+    The file of a part goes when it ends: whoever has opened it by then was refused already.
+    """
+    make_directory(directory)
+    own, name = part_lock_name(number, total), f"part {number}/{total}, "
+    with _locked(directory, LOCK, fcntl.LOCK_SH) as shared, _locked(directory, own, fcntl.LOCK_EX) as handle:
+        _sign(handle, directory / own, name)
+        with turn(directory):
+            _sign(shared, directory / LOCK, name)
+        try:
+            yield
+        finally:
+            (directory / own).unlink(missing_ok=True)
+
+
+def part_lock_name(number: int, total: int) -> str:
+    """The file in which a part says who makes it."""
+    return f"{LOCK}-part-{number}-of-{total}"
+
+
+@contextlib.contextmanager
+def turn(directory: Path) -> Iterator[None]:
+    """Hold the directory alone among its parts, for what one of them may do at a time; the others wait."""
+    with _locked(directory, TURN, fcntl.LOCK_EX, waits=True):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, name: str, operation: int, waits: bool = False) -> Iterator[int]:
+    try:
+        handle = os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise environment_failure(error, directory / name) from error
+    try:
+        _lock(handle, directory, operation if waits else operation | fcntl.LOCK_NB)
+        yield handle
     finally:
         os.close(handle)
 
 
-def _lock(handle: int, directory: Path) -> None:
+def _sign(handle: int, path: Path, part: str = "") -> None:
+    """Write into a lock's file who holds it."""
+    name = f"{part}process {os.getpid()} on {socket.gethostname()}".encode()
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(handle, os.pwrite(handle, name, 0))
+    except OSError as error:
+        raise environment_failure(error, path, len(name)) from error
+
+
+def _lock(handle: int, directory: Path, operation: int) -> None:
+    try:
+        fcntl.flock(handle, operation)
     except BlockingIOError as error:
         holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
         raise EnvironmentFailure(f"{directory}: {holder} is writing it; wait for it or stop it") from error
@@ -256,8 +301,8 @@ def _lock(handle: int, directory: Path) -> None:
         ) from error
 
 
-def check_writable(directory: Path) -> None:
-    """Raise what :func:`writer_lock` would raise if it were taken now, without leaving a trace."""
+def check_writable(directory: Path, beside_parts: bool = False) -> None:
+    """Raise what :func:`writer_lock` (:func:`part_lock`) would raise if it were taken now, without leaving a trace."""
     place = directory if directory.is_dir() else directory.resolve().parent
     if not directory.is_dir() and os.path.lexists(directory):
         raise _in_the_way(directory)
@@ -268,7 +313,7 @@ def check_writable(directory: Path) -> None:
     if (directory / LOCK).is_file():
         handle = os.open(directory / LOCK, os.O_RDONLY)
         try:
-            _lock(handle, directory)
+            _lock(handle, directory, (fcntl.LOCK_SH if beside_parts else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         finally:
             os.close(handle)
 
@@ -337,3 +382,12 @@ def sha256_file(path: Path) -> str:
     """Hash of a file's bytes; a regular file only."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def quick_hash(path: Path) -> str:
+    """xxh3_128 of a file's bytes: at the speed of memory, for changes that nobody wants to hide."""
+    digest, block = xxhash.xxh3_128(), bytearray(BLOCK_BYTES)
+    with path.open("rb", buffering=0) as file:
+        while n_bytes := file.readinto(block):
+            digest.update(memoryview(block)[:n_bytes])
+    return digest.hexdigest()

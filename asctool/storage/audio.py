@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import xxhash
 
 from asctool.storage._containers import examine
 from asctool.storage._levels import Levels, check_range, levels_of, oddities
@@ -44,12 +45,17 @@ class AudioFacts:
     channels: int
     frames: int
     sha256: str
+    xxh3_128: str  # of the same bytes, ten times as fast: what every stage that reads them checks
     warnings: tuple[str, ...]  # one at most
 
     @property
     def duration(self) -> float:
         """Seconds."""
         return self.frames / self.sample_rate
+
+    def as_dict(self) -> dict[str, str | int]:
+        """What a data directory keeps of a file."""
+        return {name: getattr(self, name) for name in ("sha256", "xxh3_128", "sample_rate", "channels")}
 
     @property
     def max_part(self) -> float:
@@ -71,7 +77,7 @@ def inspect(path: Path, max_seconds: float = MAX_SECONDS) -> AudioFacts:
                 raise source.error(reason)
             levels = _levels(file, frames, layout, source)
         warnings = [text for text in (_named(path, layout), layout.note, *oddities(levels)) if text]
-        return AudioFacts(rate, len(levels.low), frames, _sha256(source), ("; ".join(warnings),) if warnings else ())
+        return AudioFacts(rate, len(levels.low), frames, *_hashes(source), ("; ".join(warnings),) if warnings else ())
 
 
 def read(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
@@ -145,7 +151,7 @@ def resample(samples: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
 def file_hash(path: Path) -> str:
     """sha256 of a regular file's bytes."""
     with _opened(path) as source:
-        return _sha256(source)
+        return _hashes(source)[0]
 
 
 def check_container(path: Path) -> None:
@@ -277,10 +283,15 @@ def _whole_bytes(block: np.ndarray, bits: int) -> bytes:
     return right.view(np.uint8).reshape(-1, 4)[:, : (bits + 7) // 8].tobytes()
 
 
-def _sha256(source: Source) -> str:
-    os.lseek(source.handle, 0, os.SEEK_SET)
-    with open(source.handle, "rb", buffering=0, closefd=False) as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _hashes(source: Source) -> tuple[str, str]:
+    """sha256 and xxh3_128 of a file's bytes."""
+    sha256, quick = hashlib.sha256(), xxhash.xxh3_128()
+    position = 0
+    while block := source.at(position, BLOCK_SAMPLES):
+        sha256.update(block)
+        quick.update(block)
+        position += len(block)
+    return sha256.hexdigest(), quick.hexdigest()
 
 
 def _named(path: Path, layout: Layout) -> str:

@@ -57,9 +57,19 @@ class DataDirectory:
         """Where a clip's audio lies; a relative path is relative to this directory."""
         return self.path / clip.path
 
+    @property
+    def witnesses(self) -> tuple[Path, ...]:
+        """Files that a machine must see to work on this: the manifest and, if it is there, the first recording."""
+        recordings = [self.audio(clip) for clip in self.tables.clips[:1]]
+        return (self.path / manifest.NAME, *(path.absolute() for path in recordings if path.is_file()))
+
     def audio_hash(self, clip: Clip) -> str:
         """sha256 of a clip's audio file, as prep found it."""
         return str(self._audio_file(clip)["sha256"])
+
+    def quick_hash(self, clip: Clip) -> str | None:
+        """xxh3_128 of the same file; None where prep wrote none yet."""
+        return self._audio_file(clip).get("xxh3_128")
 
     def sample_rate(self, clip: Clip) -> int:
         """Hz, as prep found it."""
@@ -100,11 +110,15 @@ def write(
     manifest.commit(path, manifest.describe(recipe, rows=len(tables.clips), **more), files)
 
 
-def check_audio(data: DataDirectory, clip: Clip) -> Path:
-    """The path of a clip's audio, once its bytes are those that prep saw; IntegrityError otherwise."""
+def check_audio(data: DataDirectory, clip: Clip, thoroughly: bool = False) -> Path:
+    """The path of a clip's audio, once its bytes are those that prep saw; IntegrityError otherwise.
+
+    A hash of 128 bits tells any change but one that was made to be hidden from it; sha256 tells that one too.
+    """
     path = data.audio(clip)
     if not path.is_file():
         raise IntegrityError(f"{path}: is gone since prep; run prep again")
-    if atomic.sha256_file(path) != data.audio_hash(clip):
+    quick = None if thoroughly else data.quick_hash(clip)
+    if atomic.quick_hash(path) != quick if quick else atomic.sha256_file(path) != data.audio_hash(clip):
         raise IntegrityError(f"{path}: has changed since prep; run prep again with --force")
     return path

@@ -13,6 +13,7 @@ from asctool.storage.bundle import Step
 from asctool.storage.run import Run
 from asctool.storage.store import Store
 
+KINDS = ("posterior", "tag")
 SVM, FUSION = "svm.h5", "fusion.h5"  # what the stages svm and fuse keep their models in
 
 
@@ -51,12 +52,12 @@ def _follow(found: Lineage, directory: Path, above: tuple[Path, ...]) -> int:
         run = Run(directory)
         name = f"{run.config['model']} {run.config['features']['type']} softmax"
         return _network(found, run, "network", name)
-    if described["kind"] != "posterior":
+    if described["kind"] not in KINDS:
         raise DataError(
             f"{directory}: is of kind {described['kind']!r}; give a run, what svm or fuse wrote, or a bundle"
         )
-    store = Store(directory, "posterior")
-    _same_classes(found, store.tables.classes, directory)
+    store = Store(directory, *KINDS)
+    _same_classes(found, tuple(store.manifest.get("labels", store.tables.classes)), directory)
     follow = {"extract": _extracted, "svm": _svm, "fuse": _fused}.get(described["stage"])
     if follow is None:
         raise DataError(f"{directory}: came from {described['stage']}, which keeps no model")
@@ -64,13 +65,16 @@ def _follow(found: Lineage, directory: Path, above: tuple[Path, ...]) -> int:
 
 
 def _extracted(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
-    return _network(found, _run_of(store), "network", str(store.manifest["systems"][0]))
+    rule = "mean" if store.kind == "tag" else ""  # of a clip's segments, as extract joins them to tags
+    return _network(found, _run_of(store), "network", str(store.manifest["systems"][0]), rule=rule)
 
 
 def _svm(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
     embeddings = _open(store, "embeddings", lambda path: Store(path, "embedding"))
     if embeddings.manifest["stage"] != "extract":
         raise DataError(f"{embeddings.directory}: came from {embeddings.manifest['stage']}, which keeps no model")
+    if "run" not in embeddings.manifest["inputs"]:
+        raise DataError(f"{embeddings.directory}: came from a network of Hugging Face, which is not followed")
     model = dict(_model(store, SVM))
     kernel = bytes(np.asarray(model.pop("kernel", b"")).item()).decode("ascii", "replace")
     return _network(found, _run_of(embeddings), "svm", str(store.manifest["systems"][0]), kernel, model, store)
@@ -80,7 +84,7 @@ def _fused(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
     names = sorted((name for name in store.manifest["inputs"]), key=lambda name: int(name.split()[-1]))
     of = []
     for name in names:
-        part = _open(store, name, lambda path: Store(path, "posterior"))
+        part = _open(store, name, lambda path: Store(path, *KINDS))
         of.append(_follow(found, part.directory, above))
     model = _model(store, FUSION) if FUSION in store.manifest["files"] else None
     config = store.config
@@ -95,6 +99,7 @@ def _network(
     kernel: str = "",
     model: Mapping[str, np.ndarray] | None = None,
     store: Store | None = None,
+    rule: str = "",
 ) -> int:
     _same_classes(found, tuple(run.config["classes"]), run.directory)
     known = [other.directory.resolve() for other in found.runs]
@@ -103,7 +108,7 @@ def _network(
         known.append(run.directory.resolve())
     fold = (store.manifest.get("fold") if store else None) or run.config["fold"]
     place = known.index(run.directory.resolve())
-    return found.add(Step(do, system, network=place, fold=int(fold), kernel=kernel), model)
+    return found.add(Step(do, system, network=place, fold=int(fold), kernel=kernel, rule=rule), model)
 
 
 def _run_of(store: Store) -> Run:

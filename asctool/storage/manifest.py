@@ -21,7 +21,8 @@ from typing import Any
 
 from asctool import __version__
 from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
-from asctool.storage import atomic, rehearsal
+from asctool.storage import atomic, parts, rehearsal
+from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
 from asctool.storage.settings import differences
 
@@ -140,6 +141,8 @@ def settle(directory: Path, replaced: Collection[str] = ()) -> None:
             if path.exists():
                 _keep(directory / name, alone)
                 path.replace(directory / name)  # not synced: under either name it is found
+    for path in (*directory.glob(f"{atomic.LOCK}-part*"), directory / parts.BEGUN):
+        path.unlink(missing_ok=True)  # parts that wait for one hold it still, and find the manifest
     atomic.fault("after-settle")
 
 
@@ -273,15 +276,22 @@ def settled(
     force: bool,
     dry_run: bool = False,
     estimate: Callable[[], Estimate] | None = None,
+    part: Part | None = None,
 ) -> bool:
     """Whether the artifact is there, made by this recipe; UsageError when another made it and nothing is forced.
 
-    A dry run goes no further where it is not: it ends with WouldWrite, which tells the estimate.
+    A dry run goes no further where it is not: it ends with WouldWrite, which tells the estimate. A ``part`` of an
+    artifact cannot be forced.
     """
+    if force and part:
+        raise UsageError(
+            f"--force --part {part}: a part that comes late would begin anew what the others have finished; remove "
+            f"{directory} first, or force it without --part"
+        )
     if not _is_there(directory, recipe, force):
         if dry_run:
             tag = rebuild_tag(directory, recipe) if force else recipe.fingerprint
-            rehearsal.rehearse(directory, recipe, tag, force, estimate)
+            rehearsal.rehearse(directory, recipe, tag, force, estimate, part)
         return False
     if not dry_run:
         _settle_what_was_left(directory)

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ class Block:
     start: np.ndarray  # (row,) seconds
     posteriors: np.ndarray  # (row, class)
     missing: tuple[str, ...] = ()  # clips of the fold's subset of which there is no row
+
+    @cached_property
+    def clips(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each clip once (clip,), and the place there of each row's (row,)."""
+        is_first = _is_first(self.clip_ids)
+        return self.clip_ids[is_first], np.cumsum(is_first) - 1
 
     @property
     def key(self) -> tuple[str, int, str]:
@@ -86,7 +93,7 @@ def load(
                 )
             seen[block.level, *block.key] = store.directory
             wanted = expected[block.fold, block.subset] if own.folds else set(own.by_id)
-            blocks.append(replace(block, missing=tuple(sorted(wanted.difference(block.clip_ids.tolist())))))
+            blocks.append(replace(block, missing=tuple(sorted(wanted.difference(block.clips[0].tolist())))))
     return Loaded(tuple(blocks), _joined_tables(stores, tables), _protocols(stores), stores)
 
 
@@ -150,21 +157,25 @@ def _blocks(store: Store, tables: Tables, subsets: Sequence[str]) -> list[Block]
     if not len(columns["clip_id"]):
         return []
     _check_values(store, columns["array"], len(tables.classes))
-    place = np.unique(columns["clip_id"], return_inverse=True)[1]
-    names = {name: np.unique(columns[name], return_inverse=True) for name in ("system", "fold", "subset")}
-    keys = np.unique(np.stack([inverse for _, inverse in names.values()], 1), axis=0, return_inverse=True)[1].ravel()
+    ids, place = _unique(columns["clip_id"])
+    ids = np.char.decode(ids, "utf-8")
+    strangers = sorted(set(ids.tolist()) - tables.by_id.keys())
+    if strangers:
+        raise DataError(f"{store.directory}: clip {strangers[0]} is not in its clips.csv")
+    names = {name: _unique(columns[name]) for name in ("system", "fold", "subset")}
+    keys = np.zeros(len(place), np.int64)
+    for values, inverse in names.values():
+        keys = keys * len(values) + inverse
+    keys = _unique(keys)[1]
     out = []
     for key in range(keys.max() + 1):
         rows = np.flatnonzero(keys == key)
         rows = rows[np.lexsort((columns["start"][rows], place[rows]))]
-        clip_ids, start = np.char.decode(columns["clip_id"][rows], "utf-8"), columns["start"][rows]
-        double = (clip_ids[1:] == clip_ids[:-1]) & (start[1:] == start[:-1])
+        start = columns["start"][rows]
+        double = (place[rows[1:]] == place[rows[:-1]]) & (start[1:] == start[:-1])
         if double.any():
-            clip = clip_ids[1:][double][0]
+            clip = ids[place[rows[1:]][double][0]]
             raise DataError(f"{store.directory}: clip {clip} at {start[1:][double][0]:g} s is there twice")
-        strangers = sorted(set(clip_ids.tolist()) - tables.by_id.keys())
-        if strangers:
-            raise DataError(f"{store.directory}: clip {strangers[0]} is not in its clips.csv")
         first = rows[0]
         out.append(
             Block(
@@ -172,11 +183,25 @@ def _blocks(store: Store, tables: Tables, subsets: Sequence[str]) -> list[Block]
                 int(columns["fold"][first]),
                 columns["subset"][first].decode(),
                 store.manifest["level"],
-                clip_ids,
+                ids[place[rows]],
                 start,
                 columns["array"][rows],
             )
         )
+    return out
+
+
+def _unique(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values in order, and the place there of each; quick where equal ones stand together, as rows do."""
+    is_first = _is_first(values)
+    found, inverse = np.unique(values[is_first], return_inverse=True)
+    return found, inverse[np.cumsum(is_first) - 1]
+
+
+def _is_first(values: np.ndarray) -> np.ndarray:
+    """Whether each value differs from the one before it."""
+    out = np.ones(len(values), bool)
+    out[1:] = values[1:] != values[:-1]
     return out
 
 
@@ -186,6 +211,8 @@ def _rows(store: Store, subsets: Sequence[str]) -> dict[str, np.ndarray]:
     wanted = np.array([name.encode() for name in subsets])
     for entry in store.manifest["shards"]:
         data = manifest.read_file(store.directory, entry["file"], entry["sha256"], store.verify)
+        if store.kind == "tag" and store.manifest.get("fold") is None and store.manifest["stage"] == "extract":
+            raise DataError(f"{store.directory}: holds tags of another corpus than the tagger's, which are of no fold")
         try:
             columns = arrays.decode(data, COLUMNS)
             if {len(columns[name]) for name in COLUMNS} != {entry["rows"]}:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asctool.errors import EnvironmentFailure, WouldWrite
-from asctool.storage import atomic
+from asctool.storage import atomic, parts
 from asctool.storage.dataset import Tables, encode_tables
+from asctool.storage.parts import Part
 
 if TYPE_CHECKING:
     from asctool.storage.manifest import Recipe
@@ -28,6 +29,7 @@ class Estimate:
 
     n_bytes: float
     n_shards: int | None = None  # None: a stage that computes all anew when it is run again
+    n_pieces: int | None = None  # that parts of an array job share out, where they are no shards
 
     @classmethod
     def of(cls, tables: Tables, clip_bytes: Sequence[float], shards: Sequence[object]) -> "Estimate":
@@ -42,17 +44,48 @@ def of_rows(tables: Tables, n_rows: int, row_bytes: float, system: str | None = 
     return SHARD_BYTES + n_rows * (own + row_bytes) + sum(map(len, encode_tables(tables).values()))
 
 
-def rehearse(directory: Path, recipe: "Recipe", tag: str, force: bool, estimate: Callable[[], Estimate] | None) -> None:
+def rehearse(
+    directory: Path,
+    recipe: "Recipe",
+    tag: str,
+    force: bool,
+    estimate: Callable[[], Estimate] | None,
+    part: Part | None = None,
+) -> None:
     """Raise WouldWrite; or EnvironmentFailure where the stage could not write, for the reason that it would give.
 
     ``tag`` is what shards and checkpoints that a stopped call has left bear in their names.
     """
-    atomic.check_writable(directory)
+    atomic.check_writable(directory, beside_parts=part is not None)
     replaces = " in the place of what is there (--force)" if force and (directory / "manifest.json").is_file() else ""
     expected = estimate() if estimate else None
+    if part and expected:
+        _rehearse_part(directory, recipe, tag[:12], expected, part)
     there = _there(directory, tag[:12], expected.n_shards if expected else None)
     size = "" if expected is None else f"; {_room(directory, expected.n_bytes)}"
     raise WouldWrite(f"{directory}: {recipe.stage} would write {_a(recipe.kind)}{replaces}{there}{size}")
+
+
+def _rehearse_part(directory: Path, recipe: "Recipe", tag: str, expected: Estimate, part: Part) -> None:
+    """The same of one part: its share of the pieces, and of the disk."""
+    parts.check_begun(directory, recipe)
+    n_pieces = expected.n_shards if expected.n_pieces is None else expected.n_pieces
+    assert n_pieces is not None
+    mine = parts.share(n_pieces, part)
+    whole = [index for index in mine if expected.n_shards and _is_there(directory, index, n_pieces, tag)]
+    pieces = "shards" if expected.n_shards else "pieces"
+    if not mine:
+        raise WouldWrite(f"{directory}: part {part} has nothing to do, there are {n_pieces} {pieces}")
+    there = f", {len(whole)} of which are there" if whole else ""
+    room = _room(directory, expected.n_bytes * (len(mine) - len(whole)) / n_pieces)
+    raise WouldWrite(
+        f"{directory}: part {part} of {recipe.stage} would write {len(mine)} of the {n_pieces} {pieces} of "
+        f"{_a(recipe.kind)}{there}; {room}"
+    )
+
+
+def _is_there(directory: Path, index: int, n_shards: int, tag: str) -> bool:
+    return any(map(_is_whole, directory.glob(f"shard-{index:05d}-of-{n_shards:05d}-{tag}-*.h5")))
 
 
 def rehearse_file(path: Path, stage: str, n_bytes: int) -> None:

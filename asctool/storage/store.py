@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xxhash
 
 from asctool.errors import DataError, IntegrityError, UsageError
 from asctool.storage import arrays, atomic, manifest
@@ -47,22 +48,37 @@ class ShardWriter:
     tag: str  # the fingerprint of the recipe, or what stands for a forced rebuild
     n_shards: int
 
-    def find(self, index: int) -> Path | None:
-        """A shard that is there, whole; a damaged one is removed with a warning.
+    def whole(self, paths: Sequence[Path]) -> Path | None:
+        """Of the files of a shard one that is whole; a damaged one is removed with a warning.
 
         Number, total, tag and content in the name: a shard of another store, or one that was changed since it was
         written, is never taken for it.
         """
-        for path in sorted(self.directory.glob(f"{self._stem(index)}-*.h5")):
+        for path in paths:
             if path.is_file() and atomic.sha256_file(path)[:HASH_DIGITS] == path.stem.rpartition("-")[2]:
                 return path
             log.warning("%s: is damaged; it is made again", path)
             path.unlink()
         return None
 
-    def missing(self) -> list[int]:
-        """Shards that are yet to be written."""
-        return [index for index in range(self.n_shards) if not self.find(index)]
+    def missing(self, among: Sequence[int] | None = None) -> list[int]:
+        """Shards (all, or some of them) that are yet to be written."""
+        files = self.files()
+        return [i for i in (range(self.n_shards) if among is None else among) if not self.whole(files.get(i, []))]
+
+    def absent(self) -> list[int]:
+        """Shards without a file, be it whole or not: a look at the directory, which is quick."""
+        files = self.files()
+        return [index for index in range(self.n_shards) if index not in files]
+
+    def files(self) -> dict[int, list[Path]]:
+        """The files of each shard, from one look at the directory: one for each shard takes hours for many shards."""
+        found: dict[int, list[Path]] = {}
+        for path in sorted(self.directory.glob(f"shard-*-of-{self.n_shards:05d}-{self.tag[:12]}-*.h5")):
+            number = path.name.split("-")[1]
+            if number.isdecimal():
+                found.setdefault(int(number), []).append(path)
+        return found
 
     def write(self, index: int, columns: Columns) -> "Written":
         """Write one shard; ``clip_id`` may be a list of str, all columns but a ragged ``array`` have a row each.
@@ -107,8 +123,9 @@ class StoreWriter:
     def finish(self, tables: Tables, files: Mapping[str, bytes] | None = None, **more: Any) -> None:
         """Write tables and further files, then the manifest; remove the shards of an older store."""
         entries, hashes = [], hashlib.sha256()
+        others = self.shards.files() if len(self._written) < self.shards.n_shards else {}
         for index in range(self.shards.n_shards):
-            entry, row_hashes = self._written.get(index) or self._read(index)
+            entry, row_hashes = self._written.get(index) or self._read(index, others.get(index, []))
             if not (self.directory / entry["file"]).is_file():
                 raise self._gone(index)
             hashes.update(row_hashes)
@@ -117,9 +134,9 @@ class StoreWriter:
         files = {**encode_tables(tables), **(files or {})}
         manifest.commit(self.directory, manifest.describe(self.recipe, **body, **more), files)
 
-    def _read(self, index: int) -> Written:
-        """A shard that is there, of this call or of one that was stopped."""
-        path = self.shards.find(index)
+    def _read(self, index: int, paths: Sequence[Path]) -> Written:
+        """A shard that is there, of one that was stopped or of another part."""
+        path = self.shards.whole(paths)
         if path is None:
             raise self._gone(index)
         data = path.read_bytes()
@@ -223,9 +240,9 @@ class Store:
             raise DataError(f"{self.directory}: has no {name}")
         return manifest.read_file(self.directory, name, self.manifest["files"][name], self.verify)
 
-    def shards(self, names: Sequence[str] | None = None) -> Iterator[Columns]:
-        """The columns of one shard after the other, at the memory of one."""
-        for entry in self.manifest["shards"]:
+    def shards(self, names: Sequence[str] | None = None, among: slice = slice(None)) -> Iterator[Columns]:
+        """The columns of one shard after the other (all, or some of them), at the memory of one."""
+        for entry in self.manifest["shards"][among]:
             yield self._shard(entry, names)
 
     def columns(self, *names: str) -> Columns:
@@ -304,7 +321,7 @@ def _row_hashes(columns: Columns) -> np.ndarray:
     plain = {name: v for name, v in sorted(columns.items()) if name not in ("offset", "row_hash")}
     out = np.zeros((n_rows, 16), np.uint8)
     for row in range(n_rows):
-        digest = hashlib.blake2b(digest_size=16)
+        digest = xxhash.xxh3_128()
         for name, values in plain.items():
             if name == "array" and "offset" in columns:
                 part = values[columns["offset"][row] : columns["offset"][row] + columns["length"][row]]

@@ -51,4 +51,6 @@ def autocast(device: torch.device, bfloat16: bool) -> torch.autocast:
 
 def place(network: torch.nn.Module, device: torch.device) -> torch.nn.Module:
     """The network on the device, its images channels last: 1.9 to 3 times as fast with bfloat16 on a CPU."""
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # where float32 is computed it was asked for, and TF32 is not that
     return network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -3,6 +3,7 @@
 Nothing of it depends on what was drawn before, so that training goes on from a checkpoint exactly as it would have.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,6 +58,33 @@ def _in_turn(generator: np.random.Generator, heads: np.ndarray, n_rows: int) -> 
     n_each = -(-n_rows // len(kinds)) if n_rows else len(kinds[0])
     rows = np.stack([kind[_order(generator, len(kind), n_each)] for kind in kinds], 1).ravel()
     return rows[: n_rows or len(rows)]
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of several processes computes of an epoch: its part of every batch."""
+
+    places: np.ndarray  # (row,) in the epoch's rows
+    ranges: list[tuple[int, int]]  # of each batch in ``places``
+    weights: np.ndarray  # (row,) float32: the sum of weighted losses, as a mean over processes, is the batch's mean
+
+
+def share(ranges: Sequence[tuple[int, int]], rank: int, size: int) -> Share:
+    """The part of process ``rank`` of ``size`` in each batch, as even as can be.
+
+    A part of fewer than two rows, which has no batch statistics, is filled up with rows that weigh nothing.
+    """
+    places: list[int] = []
+    own: list[tuple[int, int]] = []
+    weights: list[float] = []
+    for first, end in ranges:
+        begin, stop = (first + (end - first) * number // size for number in (rank, rank + 1))
+        filling = max(0, 2 - (stop - begin))
+        n_before = own[-1][1] if own else 0
+        places += [*range(begin, stop), *range(first, first + filling)]
+        weights += [size / (end - first)] * (stop - begin) + [0.0] * filling
+        own.append((n_before, len(places)))
+    return Share(np.array(places, np.int64), own, np.array(weights, np.float32))
 
 
 def mixing(name: str) -> Any:

@@ -1,11 +1,13 @@
 """Recordings to posteriors, by all that a bundle holds: networks, SVMs, and the rules that join segments and systems.
 
-Posteriors are (class,) of a recording, (segment, class) along its time.
+Posteriors are (class,) of a recording, (segment, class) along its time; those of taggers are scores of labels, each by
+itself.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,20 +24,26 @@ from asctool.training import devices, inference, loading
 from asctool.training.loading import Trained
 
 Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
-PRODUCT = "product"
+PRODUCT, MEAN = "product", "mean"
 BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
 MAX_WAITING = 64  # recordings
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What a recording sounds like."""
+class Stretch:
+    """Segments of a recording that goes on."""
 
-    seconds: float  # of the recording
-    posterior: np.ndarray  # (class,)
     starts: np.ndarray  # (segment,) seconds
     ends: np.ndarray  # (segment,) seconds, no later than the recording's
     timeline: np.ndarray  # (segment, class)
+
+
+@dataclass(frozen=True)
+class Heard(Stretch):
+    """What a recording sounds like; its segments, but for those that were told as stretches."""
+
+    seconds: float  # of the recording
+    posterior: np.ndarray  # (class,)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class _Network:
     def __init__(self, described: Mapping[str, Any], weights: Mapping[str, np.ndarray], place: torch.device) -> None:
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
         trained: Trained = loading.assemble(described, tensors, "a network of the bundle")
-        if getattr(trained.shape, "tags", 0):
+        if trained.shape.tags:
             raise UsageError(f"{trained.config['model']}: takes tags beside each row, which predict does not make")
         features = trained.config["features"]
         self.plan = _stream.plan_of(features, described.get("denoise"), _row_shape(trained))
@@ -68,7 +76,7 @@ class _Network:
         self.classes = tuple(trained.config["classes"])
 
     def compute(self, kind: inference.Kind, rows: np.ndarray) -> np.ndarray:
-        """Embeddings or posteriors of rows, in float32.
+        """Embeddings, posteriors or tags of rows, in float32.
 
         In bfloat16 a posterior changes by some 0.005 with the rows beside it and with the processor; here a recording
         gets the same answer in any company and on any machine.
@@ -98,14 +106,27 @@ class Predictor:
                 _Network(described, bundle.part("network", number), place)
                 for number, described in enumerate(bundle.networks)
             ]
-            if any(step.do == "network" and self.networks[step.network].is_tagger for step in bundle.steps):
-                raise UsageError("a network trained with loss=bce gives labels that are no distribution; give its svm")
+            self.is_tagger = self._gives_tags()
             self.models = {number: _model(bundle, number) for number in range(len(bundle.steps))}
             self._try()
         except IntegrityError:
             raise
         except (DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise IntegrityError(f"the parts of the model do not fit each other: {error}") from error
+
+    def _gives_tags(self) -> bool:
+        """Whether labels are scored each by itself; UsageError for models of both kinds and rules that do not fit."""
+        kinds = {step.do == "network" and self.networks[step.network].is_tagger for step in self._leaf_steps()}
+        if len(kinds) > 1:
+            raise UsageError("a tagger scores each label by itself, a classifier shares out 1: give models of one kind")
+        is_tagger = kinds == {True}
+        if is_tagger:
+            for rule in (self.rule or MEAN, *(step.rule for step in self.steps if step.do == "fuse")):
+                fusion.check_tag_rule(rule)
+        return is_tagger
+
+    def _leaf_steps(self) -> list[Step]:
+        return [step for step in self.steps if step.do != "fuse"]
 
     @cached_property
     def plans(self) -> dict[Plan, set[int]]:
@@ -120,12 +141,15 @@ class Predictor:
         (heard,) = self.hear_each([pieces])
         if isinstance(heard, DataError):
             raise heard
+        assert isinstance(heard, Heard)
         return heard
 
-    def hear_each(self, recordings: Iterable[Iterable[Piece]]) -> Iterator[Heard | DataError]:
+    def hear_each(
+        self, recordings: Iterable[Iterable[Piece]], in_stretches: bool = False
+    ) -> Iterator[Heard | Stretch | DataError]:
         """The same of many, in order, or what is wrong with one: networks compute rows of several at once.
 
-        The first is answered at once.
+        The first is answered at once. With ``in_stretches`` the segments of a long recording come as they are known.
         """
         waiting: list[_Recording] = []
         limit = 1
@@ -135,8 +159,13 @@ class Predictor:
             try:
                 for samples, rate, is_last in pieces:
                     recording.push(samples, rate, is_last)
-                    if recording.n_waiting >= BATCH_ROWS:
+                    if recording.n_waiting >= (limit if in_stretches else BATCH_ROWS):
+                        if in_stretches:
+                            yield from self._told(waiting[:-1])
+                            waiting, limit = [recording], BATCH_ROWS
                         self._compute_waiting([recording])
+                        if in_stretches and not is_last:
+                            yield from recording.stretch()
             except DataError as error:
                 recording.error = error
             if len(waiting) >= MAX_WAITING or sum(other.n_waiting for other in waiting) >= limit:
@@ -147,7 +176,7 @@ class Predictor:
     def _told(self, recordings: "Sequence[_Recording]") -> Iterator[Heard | DataError]:
         self._compute_waiting([recording for recording in recordings if recording.error is None])
         for recording in recordings:
-            yield recording.error or self._heard(recording.seconds, recording.leaves())
+            yield recording.error or recording.heard()
 
     def _compute_waiting(self, recordings: "Sequence[_Recording]") -> None:
         """What is asked of networks, of all rows that wait."""
@@ -157,17 +186,20 @@ class Predictor:
                 continue
             joined = np.concatenate([rows for _, rows in parts])
             ends = np.cumsum([len(rows) for _, rows in parts])
-            for key in self.needed:
-                if key[0] in numbers:
-                    for (recording, _), output in zip(parts, np.split(self.compute(key, joined), ends[:-1])):
-                        recording.outputs[key].append(output)
+            outputs = {key: self.compute(key, joined) for key in self.needed if key[0] in numbers}
+            for number, step in enumerate(self.steps):
+                if step.network in numbers:
+                    for (recording, _), output in zip(parts, np.split(self._leaf_rows(number, outputs), ends[:-1])):
+                        recording.outputs[number].append(output)
 
-    def _heard(self, seconds: float, leaves: Mapping[int, _Part]) -> Heard:
-        whole = self._final(leaves, along_time=False)
-        line = self._final(leaves, along_time=True)
-        assert line.starts is not None
-        ends = np.minimum(line.starts + line.seconds, seconds)
-        return Heard(seconds, whole.rows[0], line.starts, ends, line.rows)
+    def whole(self, leaves: Mapping[int, _Part]) -> np.ndarray:
+        """Of a recording, (class,), from the posteriors of the steps that fuse nothing."""
+        posterior: np.ndarray = self._final(leaves, along_time=False).rows[0]
+        return posterior
+
+    def line(self, leaves: Mapping[int, _Part]) -> _Part:
+        """The same along time."""
+        return self._final(leaves, along_time=True)
 
     def _final(self, leaves: Mapping[int, _Part], along_time: bool) -> _Part:
         """All results as one."""
@@ -176,12 +208,27 @@ class Predictor:
             rule = self._rule_of(self.steps[result])
             parts = self._value(result, leaves, along_time)
             if not along_time:
-                parts = [_to_clip(part, rule) for part in parts]
-            joined.append(replace(_join(parts, self.rule or rule), system=str(number)))
-        return _join(joined, self.rule or self._rule_of(self.steps[self.results[0]]))
+                parts = [self._to_clip(part, rule) for part in parts]
+            joined.append(replace(self._join(parts, self.rule or rule), system=str(number)))
+        return self._join(joined, self.rule or self._rule_of(self.steps[self.results[0]]))
 
     def _rule_of(self, step: Step) -> str:
-        return step.rule if step.rule in fusion.RULES else PRODUCT
+        return step.rule if step.rule in fusion.RULES else MEAN if self.is_tagger else PRODUCT
+
+    def _to_clip(self, part: _Part, rule: str) -> _Part:
+        if part.starts is None:
+            return part
+        if self.is_tagger:
+            rows = fusion.combine_tags(part.rows, rule)[None]
+        else:
+            rows = fusion.segments_to_clips(part.rows, np.zeros(len(part.rows), int), 1, rule)
+        return replace(part, starts=None, rows=rows)
+
+    def _join(self, parts: Sequence[_Part], rule: str) -> _Part:
+        return parts[0] if len(parts) == 1 else replace(parts[0], rows=self._combined(_stacked(parts), rule))
+
+    def _combined(self, stacked: np.ndarray, rule: str) -> np.ndarray:
+        return fusion.combine_tags(stacked, rule) if self.is_tagger else fusion.combine(stacked, rule)
 
     def _value(self, number: int, leaves: Mapping[int, _Part], along_time: bool) -> list[_Part]:
         """What a step gives, as fuse does it; along time, segments stay segments."""
@@ -190,7 +237,7 @@ class Predictor:
             return [leaves[number]]
         parts = [part for other in step.of for part in self._value(other, leaves, along_time)]
         if step.level == "clip" and not along_time:
-            parts = [_to_clip(part, self._rule_of(step)) for part in parts]
+            parts = [self._to_clip(part, self._rule_of(step)) for part in parts]
         systems = {part.system for part in parts}
         if len(systems) == 1:
             return [replace(part, system=step.system, rows=part.rows.astype(np.float32)) for part in parts]
@@ -209,20 +256,20 @@ class Predictor:
             learned = {name[len(prefix) :]: v for name, v in self.models[number].items() if name.startswith(prefix)}
             rows = fusion.apply_learned(step.rule, learned, stacked)
         else:
-            rows = fusion.combine(stacked, step.rule)
+            rows = self._combined(stacked, step.rule)
         return replace(cell[0], system=step.system, rows=rows.astype(np.float32))
 
     def _try(self) -> None:
         """Silence through everything."""
         outputs = {key: self.compute(key, self._silence(key[0])) for key in self.needed}
         leaves = {
-            number: self.leaf(number, outputs, np.zeros(1))
+            number: self.part(number, np.zeros(1), self._leaf_rows(number, outputs))
             for number, step in enumerate(self.steps)
             if step.do != "fuse"
         }
-        heard = self._heard(1.0, leaves)
-        if heard.posterior.shape != (len(self.classes),) or any(n.classes != self.classes for n in self.networks):
+        if self.whole(leaves).shape != (len(self.classes),) or any(n.classes != self.classes for n in self.networks):
             raise IntegrityError("the networks were trained on other classes than the model says")
+        self.line(leaves)
 
     def _silence(self, number: int) -> np.ndarray:
         network = self.networks[number]
@@ -231,20 +278,35 @@ class Predictor:
     @cached_property
     def needed(self) -> list[tuple[int, inference.Kind]]:
         """What is asked of which network."""
-        kinds: dict[str, inference.Kind] = {"network": "posterior", "svm": "embedding"}
-        return sorted({(step.network, kinds[step.do]) for step in self.steps if step.do != "fuse"})
+        return sorted({(step.network, self._kind(step)) for step in self._leaf_steps()})
+
+    def _kind(self, step: Step) -> inference.Kind:
+        if step.do == "svm":
+            return "embedding"
+        return "tag" if self.networks[step.network].is_tagger else "posterior"
 
     def compute(self, key: tuple[int, inference.Kind], rows: np.ndarray) -> np.ndarray:
         """What is asked of a network, of rows."""
         return self.networks[key[0]].compute(key[1], rows)
 
-    def leaf(self, number: int, outputs: Mapping[tuple[int, Any], np.ndarray], starts: np.ndarray) -> _Part:
-        """Posteriors of a step that fuses nothing, from what its network gave."""
+    def _leaf_rows(self, number: int, outputs: Mapping[tuple[int, inference.Kind], np.ndarray]) -> np.ndarray:
+        """Posteriors (row, class) of a step that fuses nothing, from what its network gave."""
         step = self.steps[number]
-        rows = outputs[step.network, "embedding" if step.do == "svm" else "posterior"]
-        if step.do == "svm":
-            rows = calibrated.predict(self.models[number], rows).astype(np.float32)
+        rows = outputs[step.network, self._kind(step)]
+        return calibrated.predict(self.models[number], rows).astype(np.float32) if step.do == "svm" else rows
+
+    def part(self, number: int, starts: np.ndarray, rows: np.ndarray) -> _Part:
+        """The same with what is known of the step."""
+        step = self.steps[number]
         return _Part(step.system, step.fold, starts, self.networks[step.network].plan.segment_seconds, rows)
+
+
+@dataclass
+class _Told:
+    """What of a recording's segments has been told."""
+
+    until: float = -math.inf  # start of the last one, seconds
+    of_leaf: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # rows that are needed no more
 
 
 class _Recording:
@@ -255,8 +317,9 @@ class _Recording:
         self.segments = {plan: Segments(plan) for plan in predictor.plans}
         self.waveforms: dict[Waveform, _stream.Step] = {}
         self.starts: dict[Plan, list[np.ndarray]] = defaultdict(list)
-        self.outputs: dict[tuple[int, Any], list[np.ndarray]] = defaultdict(list)
+        self.outputs: dict[int, list[np.ndarray]] = defaultdict(list)  # of each step that fuses nothing
         self.waiting: dict[Plan, list[np.ndarray]] = defaultdict(list)
+        self.told = _Told()
         self.seconds = 0.0
         self.error: DataError | None = None
 
@@ -277,16 +340,42 @@ class _Recording:
                 self.starts[plan].append(starts)
                 self.waiting[plan].append(rows)
 
-    def leaves(self) -> dict[int, _Part]:
-        """The posteriors of all steps that fuse nothing."""
-        outputs = {key: np.concatenate(parts) for key, parts in self.outputs.items()}
-        starts = {plan: np.concatenate(parts) for plan, parts in self.starts.items()}
-        predictor = self.predictor
-        return {
-            number: predictor.leaf(number, outputs, starts[predictor.networks[step.network].plan])
-            for number, step in enumerate(predictor.steps)
-            if step.do != "fuse"
-        }
+    def stretch(self) -> Iterator[Stretch]:
+        """The segments that are known by now and have not been told, where there are any."""
+        # A segment is known when every way of cutting has come to its middle: what counts there is the nearest one.
+        decided = min(_middle_of_last_cut(segments) for segments in self.segments.values())
+        leaves = self._leaves(self.told.of_leaf)
+        if all(len(part.rows) for part in leaves.values()):
+            found = self._cut(self.predictor.line(leaves), decided)
+            for number, part in leaves.items():
+                assert part.starts is not None
+                passed = int(np.searchsorted(part.starts + part.seconds / 2, decided, "right"))
+                self.told.of_leaf[number] += max(0, passed - 1)  # the last one may be nearest to the next middle
+            if len(found.starts):
+                yield found
+
+    def heard(self) -> Heard:
+        """The recording as a whole, and its segments that have not been told."""
+        rest = self._cut(self.predictor.line(self._leaves(self.told.of_leaf)), math.inf)
+        return Heard(rest.starts, rest.ends, rest.timeline, self.seconds, self.predictor.whole(self._leaves({})))
+
+    def _cut(self, line: _Part, decided: float) -> Stretch:
+        """Rows of a line after those that were told, whose middles lie no later than this."""
+        assert line.starts is not None
+        kept = (line.starts > self.told.until) & (line.starts + line.seconds / 2 <= decided)
+        starts = line.starts[kept]
+        self.told.until = float(starts.max(initial=self.told.until))
+        return Stretch(starts, np.minimum(starts + line.seconds, self.seconds), line.rows[kept])
+
+    def _leaves(self, first: Mapping[int, int]) -> dict[int, _Part]:
+        """The posteriors of all steps that fuse nothing, of each from its own first row on."""
+        out = {}
+        for number, step in enumerate(self.predictor.steps):
+            if step.do != "fuse":
+                starts = self.starts[self.predictor.networks[step.network].plan]
+                parts = (_from(parts, first.get(number, 0)) for parts in (starts, self.outputs[number]))
+                out[number] = self.predictor.part(number, *parts)
+        return out
 
     def _begin(self, samples: np.ndarray, rate: int) -> None:
         for plan, numbers in self.predictor.plans.items():
@@ -307,15 +396,21 @@ def _model(bundle: Bundle, number: int) -> dict[str, np.ndarray]:
     return arrays | ({"kernel": np.array(step.kernel.encode())} if step.do == "svm" else {})
 
 
-def _to_clip(part: _Part, rule: str) -> _Part:
-    if part.starts is None:
-        return part
-    rows = fusion.segments_to_clips(part.rows, np.zeros(len(part.rows), int), 1, rule)
-    return replace(part, starts=None, rows=rows)
+def _middle_of_last_cut(segments: Segments) -> float:
+    """Seconds to the middle of the last segment that was cut, whether or not it is loud enough to be kept."""
+    plan = segments.plan
+    return segments.last_cut + plan.segment_seconds / 2
 
 
-def _join(parts: Sequence[_Part], rule: str) -> _Part:
-    return parts[0] if len(parts) == 1 else replace(parts[0], rows=fusion.combine(_stacked(parts), rule))
+def _from(parts: list[np.ndarray], first: int) -> np.ndarray:
+    """All rows of some arrays from one row on, without touching those before it."""
+    kept = []
+    left = first
+    for part in parts:
+        if left < len(part):
+            kept.append(part[left:])
+        left = max(0, left - len(part))
+    return np.concatenate(kept) if kept else np.zeros((0, *parts[0].shape[1:])) if parts else np.zeros(0)
 
 
 def _stacked(parts: Sequence[_Part]) -> np.ndarray:

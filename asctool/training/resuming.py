@@ -7,27 +7,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from asctool.errors import IntegrityError
+from asctool.errors import IntegrityError, UsageError
 from asctool.training.trainer import Trainer
 
 
 def restore(trainer: Trainer, state: Any) -> None:
-    """Go on from what ``train`` saved; IntegrityError where any part of it is of no such training."""
+    """Go on from what ``train`` saved; IntegrityError where any part of it is of no such training.
+
+    UsageError where other processes than so many made it: batches were cut between them, and would not be again.
+    """
     try:
+        n_processes = state.get("processes", 1)
         own = {name: value.shape for name, value in trainer.network.state_dict().items()}
         groups = _settings_of(trainer)
         for weights in (state["trainer"]["network"], state["progress"]["best_weights"]):
             if weights is not None and {name: value.shape for name, value in weights.items()} != own:
                 raise ValueError("weights of another network")
         _check_progress(state["progress"], state["trainer"]["epoch"])
-        if not _is_count(state["threads"]):
-            raise ValueError("no number of threads")
+        if not _is_count(state["threads"]) or not _is_count(n_processes):
+            raise ValueError("no number of threads or processes")
+        if n_processes != trainer.processes.size:
+            raise _other_number(n_processes, trainer.processes.size)
         trainer.restore(state["trainer"])
         if _settings_of(trainer) != groups or not _belongs(trainer):
             raise ValueError("the state of another optimiser")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, IndexError) as error:
         reason = str(error).partition("\n")[0]  # torch says more than anybody asked
         raise IntegrityError(f"a checkpoint is of no such training ({reason})") from error
+
+
+def _other_number(begun: int, now: int) -> UsageError:
+    """What is said to those who go on with another number of processes."""
+    how = f"with torchrun --nproc-per-node {begun} (on one machine)" if begun > 1 else "without torchrun"
+    return UsageError(f"was begun by {begun} processes, and this is {now}: go on {how}, or begin anew with --force")
 
 
 def _check_progress(progress: Mapping[str, Any], epoch: Any) -> None:

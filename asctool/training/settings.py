@@ -31,6 +31,9 @@ class Settings:
     class_weights: Literal["none", "balanced"] = "none"
     rows_per_epoch: int = 0  # 0: as many as there are training rows
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where the processor computes in it
+    freeze_batchnorm: bool = False  # batch normalisation goes by the statistics it has (of --init-from) and keeps them
+    sync_batchnorm: bool = False  # on CUDA: batch statistics are those of all torchrun's processes, not of each
+    capture: Literal["auto", "none"] = "auto"  # auto: on CUDA a step is recorded as a graph where that gives the same
     select: Literal["last", "valid", "test"] = "last"  # which epoch's weights are kept
     patience: int = 0  # epochs without a better validation accuracy until training ends; 0: never
     seed: int = 0

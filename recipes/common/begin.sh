@@ -24,7 +24,8 @@ due() { [ "${stage:?}" -le "$1" ] && [ "$1" -le "${stop_stage:?}" ]; }
 
 # shellcheck disable=SC2034  # for the recipe
 fold_list=$(expand_range "${folds:?}")
-[ "${jobs:?}" -ne 0 ] || jobs=$(nproc)
+parallel=() # one process a core of the machine that a stage runs on
 # shellcheck disable=SC2034
-parallel=(--jobs "$jobs")
+[ "${jobs:?}" -eq 0 ] || parallel=(--jobs "$jobs")
+[ "$jobs" -ne 0 ] || jobs=$(nproc)
 mkdir -p "${out:?}"

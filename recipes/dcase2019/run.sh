@@ -22,7 +22,7 @@
 #   --out DIR                   where everything goes: 28 GB for the waveforms, little else
 #   --seed N
 
-# shellcheck disable=SC2034,SC2154  # begin.sh reads the options
+# shellcheck disable=SC2034,SC2154  # begin.sh reads the options and sets common
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -44,6 +44,7 @@ out="$here/exp"
 seed=0
 
 . "$here/../common/begin.sh"
+. "$common/raw_resnet.sh"
 
 # The systems of a table of the paper.
 systems_of_table() {
@@ -55,25 +56,6 @@ systems_of_table() {
     5) echo both-{2,4,8,16,32}-{0..3} ;;
     *)
       echo "$0: the paper's tables of systems are 2 to 5, not $1" >&2
-      return 2
-      ;;
-  esac
-}
-
-# options_of SYSTEM prints the settings of its network.
-options_of() {
-  local name first second third
-  IFS=- read -r name first second third <<< "$1"
-  case "$1" in
-    none | codecat | codecat_transform) echo "--set tags=$name" ;;
-    before_code-[0-9]) echo "--set tags=before_code --set layers=$first" ;;
-    attention-[0-9]*-[0-9]) echo "--set tags=attention --set heads=$first --set layers=$second" ;;
-    both-[0-9]*-[0-9]) echo "--set tags=both --set heads=$first --set layers=$second" ;;
-    separate-[0-9]*-[0-9]-[0-9])
-      echo "--set tags=both --set transform=separate --set heads=$first --set layers=$second --set attention_layers=$third"
-      ;;
-    *)
-      echo "$0: no system $1 here (--help lists them)" >&2
       return 2
       ;;
   esac

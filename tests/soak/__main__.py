@@ -3,6 +3,7 @@
 kills     every stage, new and replacing, killed at every named point it passes
 instants  every stage, new and replacing, killed at 30 random instants
 recipe    the whole chain killed 50 times at random instants and begun again
+script    recipes/mini/run.sh, with all that it started or alone, killed 50 times at random instants and run again
 training  training killed 1 to 4 times at random instants, 30 times over: the same weights to the bit
 disk      a file system of 20 sizes that are too small (needs root, for mount)
 cost      what verifying adds to an epoch of training, and what a whole, synced, renamed file costs beside a plain one
@@ -26,7 +27,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from soak import chain as chains
-from soak import costs
+from soak import costs, scripts
 from soak import fuzz as fuzzing
 from soak.chain import STAGES, Chain
 
@@ -99,6 +100,16 @@ def recipe(chain: Chain, folder: Path, generator: random.Random, times: int) -> 
     return f"{rounds} of {rounds} recipes equal an uninterrupted one after {killed} kills"
 
 
+def script(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
+    """A recipe as its users run it; four kills of five are of all its processes."""
+    rounds, counts = scripts.killed(folder, generator, times or 50, say)
+    return (
+        f"{rounds} of {rounds} rounds end with the scores of an uninterrupted one, after {counts['all']} kills of all "
+        f"processes and {counts['alone']} of bash alone, beside whose stages a second run went on {counts['went on']} "
+        f"times and refused {counts['refused']} times"
+    )
+
+
 def training(chain: Chain, folder: Path, generator: random.Random, times: int) -> str:
     """Killed 1 to 4 times while it trains."""
     stage = next(stage for stage in STAGES if stage.name == "train")
@@ -165,7 +176,7 @@ def say(line: str) -> None:
 
 
 SOAKS: dict[str, Callable[[Chain, Path, random.Random, int], str]] = {
-    function.__name__: function for function in (kills, instants, recipe, training, disk, cost, fuzz)
+    function.__name__: function for function in (kills, instants, recipe, script, training, disk, cost, fuzz)
 }
 
 
@@ -181,7 +192,7 @@ def main() -> None:
     if unknown:
         parser.error(f"unknown: {', '.join(sorted(unknown))} (known: {', '.join(SOAKS)})")
     soaks = given.which or list(SOAKS)
-    chain: Any = chains.build() if set(soaks) - {"cost", "fuzz"} else None
+    chain: Any = chains.build() if set(soaks) - {"script", "cost", "fuzz"} else None
     chosen[:] = [stage for stage in STAGES if stage.name in (given.stage or [stage.name])]
     for name in soaks:
         with tempfile.TemporaryDirectory(prefix="asctool-soak-") as folder:

@@ -167,8 +167,8 @@ def _become(request: dict[str, Any]) -> None:
     os.environ.pop("ASCTOOL_FAULT", None)
     os.environ.update(request["env"])
     for name, value in request["patches"].items():
-        module, _, attribute = name.rpartition(".")
-        setattr(importlib.import_module(module), attribute, value)
+        owner, _, attribute = name.rpartition(".")
+        setattr(pkgutil.resolve_name(owner), attribute, tuple(value) if isinstance(value, list) else value)
     if request["user"] is not None:
         os.setgid(request["user"])
         os.setuid(request["user"])

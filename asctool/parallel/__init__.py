@@ -1,4 +1,4 @@
-"""One function over many pieces of work: in this process, or in several with one thread each; progress."""
+"""One function over many pieces of work: in this process, in several with one thread each, or on a Dask cluster."""
 
 import contextlib
 import functools
@@ -7,10 +7,15 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from asctool.errors import EnvironmentFailure
+from asctool.storage import parts
+from asctool.storage.parts import Part
+from asctool.storage.store import StoreWriter, Written
 
 PARENT_SECONDS = 1.0  # between a worker's looks at whether its parent is still there
 Item = TypeVar("Item")
@@ -37,19 +42,43 @@ class Silent:
         """Nothing."""
 
 
+@dataclass(frozen=True)
+class How:
+    """Where pieces of work are done, and which of them."""
+
+    jobs: int | None = None  # processes of this machine; none: one a core
+    scheduler: str | None = None  # address of a Dask scheduler, whose workers do it in their place
+    part: Part | None = None  # of an array job; none: all pieces
+    threads: int | None = 1  # of each process here; none: what it takes for itself
+    progress: Progress = field(default_factory=Silent)
+
+
 def n_processes(jobs: int | None) -> int:
     """Processes for ``--jobs``: the number given, or one for each core this process may use."""
     return jobs if jobs else len(os.sched_getaffinity(0))
 
 
-def run(function: Callable[[Item], Result], items: Sequence[Item], jobs: int | None) -> Iterator[tuple[Item, Result]]:
+def run(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    how: How,
+    files: Sequence[Path] = (),
+    name: Callable[[Item], str] = str,
+) -> Generator[tuple[Item, Result], None, None]:
     """Each item with its result, as they come; the order is that of completion. ``function`` must be picklable.
 
     An exception of the function ends the work and is raised here; a process that is killed is an EnvironmentFailure.
+    On a cluster, whose workers must see ``files`` as this machine does, the item is done again elsewhere; one that
+    ends every worker is an EnvironmentFailure with its ``name``.
     """
-    processes = min(n_processes(jobs), len(items))
+    if how.scheduler and items:
+        from asctool.parallel import cluster
+
+        yield from cluster.run(function, items, how.scheduler, files, name)
+        return
+    processes = min(n_processes(how.jobs), len(items))
     if processes <= 1:
-        yield from _run_here(function, items)
+        yield from _run_here(function, items, how.threads)
         return
     import joblib
     from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -68,6 +97,27 @@ def run(function: Callable[[Item], Result], items: Sequence[Item], jobs: int | N
             ) from error
 
 
+def make_shards(
+    work: Callable[[int], Written],
+    writer: StoreWriter,
+    plan: Sequence[tuple[int, int]],
+    what: str,
+    how: How,
+    files: Sequence[Path],
+) -> None:
+    """Make what is missing of a store, or of a part; ``work`` writes the shard of a number, ``plan`` has its clips."""
+    todo = writer.shards.missing(parts.share(len(plan), how.part))
+    how.progress.start(what, sum(plan[i][1] - plan[i][0] for i in todo), "clips")
+
+    def name(index: int) -> str:
+        return f"shard {index + 1} of {len(plan)} (clips {plan[index][0] + 1} to {plan[index][1]})"
+
+    with contextlib.closing(run(work, todo, how, files, name)) as made:
+        for index, written in made:
+            writer.add(index, written)
+            how.progress.advance(plan[index][1] - plan[index][0])
+
+
 @contextlib.contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """Processes started within ignore SIGINT: a terminal sends it to all, and it is this process that answers."""
@@ -78,10 +128,12 @@ def _deaf_to_ctrl_c() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
 
 
-def _run_here(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[tuple[Item, Result]]:
+def _run_here(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int | None
+) -> Iterator[tuple[Item, Result]]:
     import threadpoolctl
 
-    with threadpoolctl.threadpool_limits(1):
+    with threadpoolctl.threadpool_limits(threads):
         for item in items:
             yield item, function(item)
 
