@@ -33,28 +33,27 @@ QUIET = {"OMP_NUM_THREADS": "1", "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "erro
 class Dask:
     """A scheduler, and workers as they are asked for; all of them end with the context."""
 
-    def __init__(self, folder: Path, allowed_failures: int = 3) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder, self.processes = folder, []
         told = folder / "scheduler.json"
-        env = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": str(allowed_failures)}
-        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", told, env=env)
+        self._start("scheduler", "--host", "127.0.0.1", "--port", "0", "--scheduler-file", told)
         until(told.exists)
         until(lambda: told.read_text().endswith("}"))
         self.address = json.loads(told.read_text())["address"]
 
-    def _start(self, what: str, *arguments: object, env: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(self, what: str, *arguments: object, fault: str = "") -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", f"distributed.cli.dask_{what}", "--no-dashboard", *map(str, arguments)]
+        env = {**os.environ, **QUIET, **({"ASCTOOL_FAULT": fault} if fault else {})}
         with (self.folder / f"{what}.log").open("ab") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **QUIET, **env})
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         self.processes.append(process)
         return process
 
     def worker(self, fault: str = "") -> "subprocess.Popen[bytes]":
         """A worker of one thread, which stops at a named point where a fault is given."""
-        env = {"ASCTOOL_FAULT": fault} if fault else {}
         before = self.n_workers()
         arguments = ("--nthreads", 1, "--no-nanny", "--local-directory", self.folder, "--host", "127.0.0.1")
-        process = self._start("worker", self.address, *arguments, env=env)
+        process = self._start("worker", self.address, *arguments, fault=fault)
         until(lambda: self.n_workers() == before + 1)
         return process
 
@@ -167,20 +166,23 @@ def test_a_worker_killed_in_the_middle_costs_nothing_but_time(dask: Dask, corpus
 def test_a_task_that_kills_every_worker_is_named(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """First the only worker there is, then as many as the scheduler lets a task end."""
+    """First the only worker there is, then as many as the scheduler lets a task end; at last the scheduler goes."""
     monkeypatch.setattr(cluster, "WORKER_SECONDS", 1.0)
     monkeypatch.setattr(store.plan_shards, "__defaults__", (1 << 30,))  # one shard, and no other task to be suspected
     command = ("denoise", corpus / "data", tmp_path / "out")
-    with Dask(tmp_path, allowed_failures=1) as dask:
+    with Dask(tmp_path) as dask:
         told(capsys, 4, "has had no workers for 1 s; start some", *command, "--scheduler", dask.address)
         dask.worker(fault="before-shard:1")
         words = "has had no workers for 1 s; shard 1 of 1 (clips 1 to 24) was being done when they went"
         told(capsys, 4, words, *command, "--scheduler", dask.address)
         monkeypatch.undo()
         monkeypatch.setattr(store.plan_shards, "__defaults__", (1 << 30,))
-        for _ in range(2):
-            dask.worker(fault="before-shard:1")
-        words = "shard 1 of 1 (clips 1 to 24) ended every Dask worker that took it, 2 of them"
+        dask.ask(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
+        dask.worker(fault="before-shard:1")
+        words = "shard 1 of 1 (clips 1 to 24) ended every Dask worker that took it, 1 of them"
+        told(capsys, 4, words, *command, "--scheduler", dask.address)
+        monkeypatch.setattr(cluster, "_check_versions", lambda client, address: dask.processes[0].kill())
+        words = f"the Dask scheduler at {dask.address} is gone; run this again to go on"
         told(capsys, 4, words, *command, "--scheduler", dask.address)
     assert asctool(*command, "--jobs", 1) == 0  # goes on
 
@@ -259,18 +261,6 @@ def test_ctrl_c_takes_the_tasks_with_it(dask: Dask, corpus: Path, tmp_path: Path
     assert dask.n_workers() == 2
     assert asctool(*command) == 0
     verify(out)
-
-
-def test_a_scheduler_that_goes_is_told_of(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with Dask(tmp_path) as dask:
-        dask.worker(fault="half-shard:1:wait")
-        scheduler = dask.processes[0]
-        monkeypatch.setattr(cluster, "LOOK_SECONDS", 0.1)
-        monkeypatch.setattr(cluster, "_check_versions", lambda client, address: scheduler.kill())
-        command = ("denoise", corpus / "data", tmp_path / "out", "--scheduler", dask.address)
-        told(capsys, 4, f"the Dask scheduler at {dask.address} is gone; run this again to go on", *command)
 
 
 def test_dask_is_imported_only_when_it_is_asked_for(corpus: Path, tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import csv
 import json
 import re
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import asctool
 from made_posteriors import clips_of, drawn, make_store, make_tables, store_of_folds
 from scipy import stats
 from sklearn import metrics as sk
@@ -17,6 +19,7 @@ from asctool.errors import DataError, UsageError
 from asctool.evaluation.protocol import MARK
 from asctool.evaluation.systems import Folds
 from asctool.stages import score as stage
+from asctool.storage import explanation, manifest
 from asctool.storage.dataset import FoldRow, Tables
 
 TABLES = make_tables()
@@ -386,3 +389,16 @@ def test_a_row_that_is_there_twice_and_order(tmp_path: Path) -> None:
     one = stage.score([make_store(tmp_path / "one", TABLES, ids, rows)])
     other = stage.score([make_store(tmp_path / "other", TABLES, ids[::-1], rows[::-1])])
     assert one.as_dict() == other.as_dict()
+
+
+def test_scores_are_followed_to_what_was_judged(tmp_path: Path) -> None:
+    path, _ = store_of_folds(tmp_path / "ours", make_tables())
+    asctool("score", path, "--out", tmp_path / "scores", "--quiet")
+    found = explanation.explain(tmp_path / "scores")
+    assert [Path(entry["path"]).name for entry in found["made_from"]] == ["ours"]
+    before = manifest.read(tmp_path / "scores")["fingerprint"]
+    shutil.rmtree(path)
+    assert "was made from what is not there" in explanation.explain(tmp_path / "scores")["lost"][0]
+    path, _ = store_of_folds(tmp_path / "ours", make_tables())
+    asctool("score", path, "--out", tmp_path / "scores", "--quiet")
+    assert manifest.read(tmp_path / "scores")["fingerprint"] == before

@@ -88,7 +88,7 @@ def score(
 
     scores = stage.score(posteriors, _columns(by), compare, top, allow_missing, not no_verify)
     if out:
-        report_done(stage.write(scores, out, force, dry_run), out, dry_run)
+        report_done(stage.write(scores, out, force, dry_run, posteriors), out, dry_run)
         if dry_run:
             return
     if json_:

@@ -55,7 +55,9 @@ Jobs = Annotated[int | None, typer.Option(min=1, help="processes [default: one a
 Scheduler = Annotated[
     str | None,
     typer.Option(
-        metavar="ADDRESS", help="of a Dask scheduler, whose workers do the work: tcp://host:8786", show_default=False
+        metavar="ADDRESS",
+        help="of a Dask scheduler, whose workers take the place of --jobs: tcp://host:8786",
+        show_default=False,
     ),
 ]
 Part = Annotated[

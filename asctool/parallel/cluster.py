@@ -33,9 +33,7 @@ LOGGERS = ("distributed", "distributed.client", "tornado", "tornado.application"
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 log = logging.getLogger("asctool")
-_one_at_a_time = (
-    threading.Lock()
-)  # of the tasks of a worker that has several threads: code here takes one thread a process
+_one_at_a_time = threading.Lock()  # task of a worker that has several threads: each takes one thread of a process
 
 
 def check_address(address: str) -> str:
@@ -124,7 +122,7 @@ def _connected(address: str) -> Iterator[Any]:
         try:
             yield client
         except (distributed.CancelledError, distributed.comm.CommClosedError) as error:
-            raise EnvironmentFailure(f"the Dask scheduler at {address} is gone; run this again to go on") from error
+            raise _gone(address) from error
         finally:
             client.close(timeout=CLOSE_SECONDS)
 
@@ -165,7 +163,7 @@ def _quiet() -> Iterator[None]:
 def _check_versions(client: Any, address: str) -> None:
     """EnvironmentFailure unless scheduler and workers have this asctool and Python; a warning on what computes."""
     _wait_for_workers(client, address)
-    found = client.get_versions(packages=["asctool", *COMPUTING])
+    found = _ask(lambda: client.get_versions(packages=["asctool", *COMPUTING]), address)
     own = found["client"]["packages"]
     others = {f"the scheduler {address}": found["scheduler"]["packages"]}
     others |= {f"the worker {worker}": entry["packages"] for worker, entry in found["workers"].items()}
@@ -188,7 +186,7 @@ def _short(version: str | None, digits: int | None) -> str:
 def _wait_for_workers(client: Any, address: str) -> None:
     deadline = time.monotonic() + WORKER_SECONDS
     told = False
-    while not client.nthreads():
+    while not _ask(client.nthreads, address):
         if time.monotonic() > deadline:
             raise _deserted(address)
         if not told:
@@ -220,29 +218,41 @@ class _Tasks:
         while True:
             with contextlib.suppress(queue.Empty):
                 future = self.done.get(timeout=LOOK_SECONDS)
-                if future.status == "error":
-                    raise self._error(future)
                 try:
-                    return future.key, future.result(timeout=RESULT_SECONDS)
-                except TimeoutError:  # the worker that had it was lost meanwhile; it is done again
-                    self.done.put(future)
-            if self.client.nthreads():
+                    return future.key, self._result(future)
+                except TimeoutError:
+                    if future.status == "error":
+                        raise
+                    self.done.put(future)  # the worker that had it was lost meanwhile; it is done again
+            if _ask(self.client.nthreads, self.address):
                 last_seen = time.monotonic()
             elif time.monotonic() - last_seen > WORKER_SECONDS:
-                suspects = self.client.run_on_scheduler(_suspects)
+                suspects = _ask(lambda: self.client.run_on_scheduler(_suspects), self.address)
                 raise _deserted(self.address, " and ".join(self.names[key] for key in suspects if key in waiting))
 
-    def _error(self, future: Any) -> BaseException:
-        import distributed
+    def _result(self, future: Any) -> Any:
+        from distributed.scheduler import KilledWorker
 
-        error: BaseException = future.exception()
-        if not isinstance(error, distributed.scheduler.KilledWorker):
-            return error
-        return EnvironmentFailure(
-            f"{self.names.get(future.key, 'a task')} ended every Dask worker that took it, "
-            f"{error.allowed_failures + 1} of them, the last {error.last_worker.address}: perhaps for want of memory; "
-            "see its log, give workers more memory, and run this again"
-        )
+        try:
+            return future.result(timeout=RESULT_SECONDS)
+        except KilledWorker as error:
+            raise EnvironmentFailure(
+                f"{self.names.get(future.key, 'a task')} ended every Dask worker that took it, "
+                f"{error.allowed_failures + 1} of them, the last {error.last_worker.address}: perhaps for want of "
+                "memory; see its log, give workers more memory, and run this again"
+            ) from error
+
+
+def _ask(question: Callable[[], Any], address: str) -> Any:
+    """What the scheduler answers; EnvironmentFailure where it no longer does."""
+    try:
+        return question()
+    except OSError as error:  # of connections: none of ours passes here
+        raise _gone(address) from error
+
+
+def _gone(address: str) -> EnvironmentFailure:
+    return EnvironmentFailure(f"the Dask scheduler at {address} is gone; run this again to go on")
 
 
 def _suspects(dask_scheduler: Any) -> list[str]:

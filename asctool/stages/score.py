@@ -154,10 +154,10 @@ def as_dict(scores: Scores) -> dict[str, Any]:
     return scores.as_dict()
 
 
-def write(scores: Scores, output: Path, force: bool, dry_run: bool = False) -> bool:
+def write(scores: Scores, output: Path, force: bool, dry_run: bool = False, directories: Sequence[Path] = ()) -> bool:
     """Write ``scores.json``, ``.md``, ``.tex``, ``.csv`` and figures of each system; False when they are there.
 
-    Figures are of clips, where a system has them.
+    Figures are of clips, where a system has them. ``directories``: what was judged, which ``info`` follows.
     """
     config = {"systems": sorted({system.name for system in scores.systems})}
     recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(_json(scores))})
@@ -167,7 +167,10 @@ def write(scores: Scores, output: Path, force: bool, dry_run: bool = False) -> b
         return False
     files = _files(scores)
     with atomic.writer_lock(output):
-        manifest.commit(output, manifest.describe(recipe), files)
+        names = {f"posteriors {i + 1}": path for i, path in enumerate(directories)}
+        paths = {name: manifest.relative(path, output) for name, path in names.items()}
+        contents = {name: manifest.read(path)["content"] for name, path in names.items()}
+        manifest.commit(output, manifest.describe(recipe, paths=paths, contents=contents), files)
     return True
 
 

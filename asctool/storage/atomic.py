@@ -29,7 +29,7 @@ from asctool.errors import EnvironmentFailure, IntegrityError
 TEMPORARY = ".asctool-tmp-"  # then host, process and a random part, so that a sweep knows whose it was
 LOCK = ".lock"
 TURN = ".lock-parts"  # held by one part of an array job at a time
-BLOCK_BYTES = 1 << 20  # read at once
+BLOCK_BYTES = 1 << 18  # read at once, and hashed while they are in the cache
 SYNCS = 8  # files that are synced at once
 FOREIGN_SECONDS = 86400.0  # a temporary file of another host is taken for abandoned after a day
 READER_SECONDS = 2.0  # a reader waits this long for a writer that clears up, which takes milliseconds

@@ -30,7 +30,7 @@ MAX_SECONDS = 4 * 3600.0  # of a file, where the caller gives no other limit
 MAX_DECODED_BYTES = 1 << 30  # of samples in memory at once
 MIN_BYTES_PER_SECOND = 100  # of sound: an eighth of what opus takes at its lowest rate, twice flac of silence
 MAX_PIECE_BYTES = 1 << 26  # of samples, where a file is read piece by piece
-BLOCK_SAMPLES = 1 << 20  # decoded at once, all channels together: 4 MiB
+BLOCK_SAMPLES = 1 << 16  # decoded at once, all channels together: 256 KiB stay in the second-level cache
 MAX_PADDING = 4096  # samples that the last block of an adpcm file may hold too many
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1}
 
