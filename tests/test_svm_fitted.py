@@ -84,7 +84,7 @@ def test_embeddings_of_another_network_are_refused(
     assert run(words) == 3
     assert "comes from another network" in capsys.readouterr().err
     assert run([*words, "--kernel", "rbf"]) == 2
-    assert "give no --kernel" in capsys.readouterr().err
+    assert "no --kernel" in capsys.readouterr().err
     assert run([*words[:3], "--fitted", str(tmp_path / "embeddings")]) == 3
     assert "kind 'embedding', where 'posterior'" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

@@ -351,7 +351,7 @@ def svm(
 
     if fitted:
         if kernel or tune or fold or config or set_ or seed is not None:
-            raise UsageError("--fitted applies an SVM as it is: give no --kernel, --tune, --fold, --config, --set, --seed")
+            raise UsageError("--fitted applies an SVM as it is: no --kernel, --tune, --fold, --config, --set, --seed")
         done = stage.apply(embeddings, output, fitted, system, force, dry_run, not no_verify)
         report_done(done, output, dry_run)
         return
