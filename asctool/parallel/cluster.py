@@ -1,6 +1,6 @@
 """The workers of a Dask scheduler: a task is a whole shard, so that little travels and a lost worker costs one shard.
 
-The client of dask.distributed, not joblib's backend for it: see docs/decisions/0013.
+The client of dask.distributed, not joblib's backend for it: see docs/decisions/0011.
 """
 
 import contextlib
