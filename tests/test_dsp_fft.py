@@ -1,16 +1,14 @@
 """Power spectra of frames: NumPy's FFT in float64 is the oracle, Parseval's theorem the closed form."""
 
-import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from asctool.dsp import _cache, _fft, _spectra, frames
+from asctool.dsp import _fft, _spectra, frames
 
 RNG = np.random.default_rng(0)
 LENGTHS = {960: "passes of 8, 5, 4 and 3", 32: "of 8 and 2", 1152: "Phan 2019 at 22.05 kHz", 1008: "scipy, for its 7"}
@@ -61,34 +59,6 @@ def test_every_fast_length_up_to_the_largest_has_a_kernel_and_no_other_has() -> 
     assert all(_fft.fits(frames.fast_length(n)) for n in range(1, _fft.LARGEST + 1))
     assert not any(map(_fft.fits, (0, 8, 24, 1102, 1008, 2 * _fft.LARGEST)))
     assert not any(_fft.fits(n) for n in range(16, 2000) if frames.fast_length(n) != n)
-
-
-def test_nobody_else_compiles_meanwhile(tmp_path: Path) -> None:
-    """Numba's index of compiled variants is no place for two writers."""
-    seen = []
-
-    class Compiled:
-        stats = SimpleNamespace(cache_path=str(tmp_path))
-
-        def compile(self, signature: tuple) -> None:
-            with (tmp_path / _cache.LOCK).open() as other, pytest.raises(BlockingIOError):
-                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            seen.append(signature)
-
-        def disable_compile(self) -> None:
-            seen.append("no others")
-
-    _cache.compile_alone(Compiled(), ("types",))
-    assert seen == [("types",), "no others"]
-    with (tmp_path / _cache.LOCK).open() as other:
-        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)  # it is free again
-
-
-def test_a_cache_without_locks_is_used_all_the_same(tmp_path: Path) -> None:
-    seen = []
-    gone = SimpleNamespace(cache_path=str(tmp_path / "gone"))
-    _cache.compile_alone(SimpleNamespace(stats=gone, compile=seen.append, disable_compile=lambda: None), ("types",))
-    assert seen == [("types",)]
 
 
 TWO_OUT_OF_THE_CACHE = """

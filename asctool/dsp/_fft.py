@@ -7,22 +7,18 @@ apart the operands of a butterfly are: these distances are constants, made by th
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
-import numba
 import numpy as np
 from numba import types
 from numba.extending import overload
 
-from asctool.dsp import _cache
+from asctool.dsp._compiled import INLINED, inlined, kept_for
 
-FLAGS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp", "reassoc"}, "error_model": "numpy"}
 LARGEST = 8192  # points of a frame: longer ones leave the first-level cache, and their tables are slow to compile
 QUARTER, HALF, SIN_45, SIN_60 = (np.float32(value) for value in (0.25, 0.5, 0.5**0.5, 0.75**0.5))
 COS_72, COS_144 = (np.float32(np.cos(np.radians(angle))) for angle in (72, 144))
 SIN_72, SIN_144 = (np.float32(np.sin(np.radians(angle))) for angle in (72, 144))
 Kernel = Callable[[np.ndarray, int, int, np.ndarray, np.ndarray], None]
-compiled = numba.njit(**FLAGS)
 _CONSTANT = types.Array(types.float32, 1, "C", readonly=True)
 _SIGNATURE = (_CONSTANT, types.int64, types.int64, _CONSTANT, types.Array(types.float32, 2, "C"))
 
@@ -52,22 +48,13 @@ def power_kernel(length: int) -> Kernel:
             _transform(first, second, 1, half, 1)  # type: ignore[no-untyped-call]
             _sum_squares(second if ends_in_second else first, power[row], half)  # type: ignore[no-untyped-call]
 
-    kernel = numba.njit(cache=True, **FLAGS)(_named(fill, length))
-    _cache.compile_alone(kernel, _SIGNATURE)
-    return kernel
+    # The linker knows compiled functions by name, types and a number that every process counts from one. What two
+    # processes put into the cache under one name, a third that loads both takes for one: wrong spectra, or a crash.
+    fill.__qualname__ += f"_{length}"
+    return kept_for(fill, _SIGNATURE)
 
 
-def _named(function: Any, *numbers: int) -> Any:
-    """A function whose constants are these numbers, with them in its name; all that is made by a function needs it.
-
-    The linker knows compiled functions by name, types and a number that every process counts from one. What two
-    processes put into the cache under one name, a third that loads both takes for one: wrong spectra, or a crash.
-    """
-    function.__qualname__ += "".join(f"_{number}" for number in numbers)
-    return function
-
-
-@compiled
+@inlined
 def cut_out(samples, start, window, frame):  # type: ignore[no-untyped-def]
     """Fill the beginning of ``frame`` with windowed samples, beyond the clip's ends with zeros."""
     length = len(window)
@@ -98,11 +85,11 @@ def _transform(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def
     raise NotImplementedError  # this is its name for compiled code alone
 
 
-@overload(_transform, prefer_literal=True, jit_options=FLAGS)  # type: ignore[arg-type]
+@overload(_transform, prefer_literal=True, jit_options=INLINED)  # type: ignore[arg-type]
 def _compile_transform(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def]
     length, n_sequences = left.literal_value, stride.literal_value
     radix = _radices(length)[0]
-    run_pass = compiled(_named(_PASSES[radix](length, n_sequences), length, n_sequences))
+    run_pass = inlined(_PASSES[radix](length, n_sequences))
     rest, more = length // radix, n_sequences * radix
 
     def last(x, y, stride, left, side_by_side):  # type: ignore[no-untyped-def]
@@ -112,7 +99,7 @@ def _compile_transform(x, y, stride, left, side_by_side):  # type: ignore[no-unt
         run_pass(x, y, side_by_side)
         _transform(y, x, more, rest, side_by_side * radix)  # type: ignore[no-untyped-call]
 
-    return _named(last if rest == 1 else first, length, n_sequences)
+    return last if rest == 1 else first
 
 
 def _sum_squares(z, power, half):  # type: ignore[no-untyped-def]
@@ -120,7 +107,7 @@ def _sum_squares(z, power, half):  # type: ignore[no-untyped-def]
     raise NotImplementedError
 
 
-@overload(_sum_squares, prefer_literal=True, jit_options=FLAGS)  # type: ignore[arg-type]
+@overload(_sum_squares, prefer_literal=True, jit_options=INLINED)  # type: ignore[arg-type]
 def _compile_sum_squares(z, power, half):  # type: ignore[no-untyped-def]
     n = half.literal_value
     real, imag = _turns(np.arange(n), 2 * n)
@@ -137,7 +124,7 @@ def _compile_sum_squares(z, power, half):  # type: ignore[no-untyped-def]
             sum_im = even_im + odd_re * imag[j] + odd_im * real[j]
             power[j] = (sum_re * sum_re + sum_im * sum_im) * QUARTER
 
-    return _named(run, n)
+    return run
 
 
 def _turns(points: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,46 +133,46 @@ def _turns(points: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
     return turned.real.astype(np.float32), turned.imag.astype(np.float32)
 
 
-@compiled
+@inlined
 def _at(z, i):  # type: ignore[no-untyped-def]
     return complex(z[0][i], z[1][i])
 
 
-@compiled
+@inlined
 def _put(z, i, value):  # type: ignore[no-untyped-def]
     z[0][i], z[1][i] = value.real, value.imag
 
 
-@compiled
+@inlined
 def _turned(value, turns, p):  # type: ignore[no-untyped-def]
     return value * complex(turns[0][p], turns[1][p])
 
 
-@compiled
+@inlined
 def _quarter(value):  # type: ignore[no-untyped-def]
     """A quarter turn back: -i times the value."""
     return complex(value.imag, -value.real)
 
 
-@compiled
+@inlined
 def _two(a, b):  # type: ignore[no-untyped-def]
     return a + b, a - b
 
 
-@compiled
+@inlined
 def _three(a, b, c):  # type: ignore[no-untyped-def]
     both, side = b + c, _quarter((b - c) * SIN_60)
     middle = a - both * HALF
     return a + both, middle + side, middle - side
 
 
-@compiled
+@inlined
 def _four(a, b, c, d):  # type: ignore[no-untyped-def]
     even, even_less, odd, odd_less = a + c, a - c, b + d, _quarter(b - d)
     return even + odd, even_less + odd_less, even - odd, even_less - odd_less
 
 
-@compiled
+@inlined
 def _five(a, b, c, d, e):  # type: ignore[no-untyped-def]
     outer, inner, outer_less, inner_less = b + e, c + d, b - e, c - d
     one, two = a + outer * COS_72 + inner * COS_144, a + outer * COS_144 + inner * COS_72
@@ -194,7 +181,7 @@ def _five(a, b, c, d, e):  # type: ignore[no-untyped-def]
     return a + outer + inner, one + side, two + side_two, two - side_two, one - side
 
 
-@compiled
+@inlined
 def _eight(a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     even = _four(a, c, e, g)
     p, q, r, s = _four(b, d, f, h)

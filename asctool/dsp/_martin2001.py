@@ -5,12 +5,12 @@ Powers come in scaled to a clip's peak, so that their squares stay within float3
 
 from typing import NamedTuple
 
-import numba
 import numpy as np
+
+from asctool.dsp._compiled import inlined, kept
 
 TINY = np.float32(1e-18)  # 330 dB below a clip's peak of 1e15: the least power, so that no quotient is undefined
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
-compiled = numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
 
 
 class Constants(NamedTuple):
@@ -71,7 +71,7 @@ def rescale(carried: Carried, factor: float) -> None:
     carried.totals[1:] = np.maximum(carried.totals[1:] * np.float32(factor), TINY)
 
 
-@compiled
+@kept
 def track(power, scale, constants, slopes, limits, carried, noise):  # type: ignore[no-untyped-def]
     """Fill ``noise`` (frame, bin) from ``power`` (frame, bin); a frame of zeros only repeats the last estimate."""
     n_bins = power.shape[1]
@@ -103,7 +103,7 @@ def track(power, scale, constants, slopes, limits, carried, noise):  # type: ign
     carried.seen[0] = seen
 
 
-@compiled
+@inlined
 def _scaled(power, scale, row):  # type: ignore[no-untyped-def]
     total = ZERO
     for k in range(len(row)):
@@ -112,7 +112,7 @@ def _scaled(power, scale, row):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@inlined
 def _start(row, state):  # type: ignore[no-untyped-def]
     """Begin with the first frame that is not silent; returns its power."""
     total = ZERO
@@ -126,14 +126,14 @@ def _start(row, state):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@inlined
 def _correction(correction, ratio, memory):  # type: ignore[no-untyped-def]
     """The factor that lets smoothing go when the smoothed power and the frame's part, (9) and (10)."""
     deviation = ratio - ONE
     return memory * correction + (ONE - memory) * max(ONE / (ONE + deviation * deviation), memory)
 
 
-@compiled
+@inlined
 def _smooth(row, alpha_top, alpha_floor, q_floor, constants, state):  # type: ignore[no-untyped-def]
     """Optimal smoothing (4), (11) and the inverse degrees of freedom (20) to (23).
 
@@ -159,7 +159,7 @@ def _smooth(row, alpha_top, alpha_floor, q_floor, constants, state):  # type: ig
     return smooth_total, q_total / np.float32(len(row))
 
 
-@compiled
+@inlined
 def _lower(correction, constants, state):  # type: ignore[no-untyped-def]
     """Take smoothed power times its bias compensation, (17) and B_c, into the minima where it is below them."""
     gain_window = TWO * np.float32(constants.n_sub * constants.sub_length - 1) * (ONE - constants.mean_window)
@@ -178,7 +178,7 @@ def _lower(correction, constants, state):  # type: ignore[no-untyped-def]
         state.changed[k] = ONE if is_lower else ZERO
 
 
-@compiled
+@inlined
 def _follow_down(state):  # type: ignore[no-untyped-def]
     """Inside a sub-window the estimate can fall at once; in its first frame too, which the paper leaves out.
 
@@ -193,7 +193,7 @@ def _follow_down(state):  # type: ignore[no-untyped-def]
     return total
 
 
-@compiled
+@inlined
 def _close_sub_window(slot, limit, state):  # type: ignore[no-untyped-def]
     """The minimum over all sub-windows, or a local minimum above it that rises by less than ``limit`` (Fig. 5).
 

@@ -1,12 +1,10 @@
 """Power spectra of a clip's frames at any length of the FFT: own kernels, or scipy.fft between compiled loops."""
 
-import numba
 import numpy as np
 import scipy.fft
 
 from asctool.dsp import _fft
-
-compiled = numba.njit(cache=True, **_fft.FLAGS)
+from asctool.dsp._compiled import kept
 
 
 def power_of_frames(length: int) -> _fft.Kernel:
@@ -25,14 +23,14 @@ def power_of_frames(length: int) -> _fft.Kernel:
     return fill
 
 
-@compiled
+@kept
 def window_frames(samples, begin, hop, window, frames):  # type: ignore[no-untyped-def]
     """Fill the first columns of ``frames`` with windowed samples."""
     for i in range(len(frames)):
         _fft.cut_out(samples, begin + i * hop, window, frames[i])
 
 
-@compiled
+@kept
 def square(parts, power):  # type: ignore[no-untyped-def]
     """Fill ``power`` (frame, bin) from real and imaginary parts in turn (frame, 2 bin)."""
     for i in range(len(power)):

@@ -2,10 +2,10 @@
 
 from functools import lru_cache
 
-import numba
 import numpy as np
 
 from asctool.dsp import filterbanks, frames
+from asctool.dsp._compiled import inlined, kept
 
 LANES = 64  # bands abreast: a constant, so that loops over them are vectorised whole; with 16 or 32 they are not
 BLOCK = 128  # samples whose squares wait for their frames, 32 kB: they stay in the first-level cache
@@ -49,7 +49,7 @@ def _banks(sample_rate: int, n_bands: int, f_min_hz: float, f_max_hz: float) -> 
     return [tuple(np.ascontiguousarray(part[..., k : k + LANES]) for part in filled) for k in starts]
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
+@kept
 def _filter(samples, zeros, poles, weight, hop, before, powers):  # type: ignore[no-untyped-def]
     """Four sections in direct form I, four samples at a time, all lanes abreast; add squares to the frames they lie in.
 
@@ -113,7 +113,7 @@ def _filter(samples, zeros, poles, weight, hop, before, powers):  # type: ignore
             past3[b] = past3[b] if abs(past3[b]) > QUIET else np.float32(0)
 
 
-@numba.njit(cache=True, fastmath={"contract", "nsz", "arcp", "reassoc"}, error_model="numpy")
+@inlined
 def _add(squares, weight, offset, power):  # type: ignore[no-untyped-def]
     """Add to one frame's ``power`` the squares (sample, lane), the first of which has place ``offset`` in the frame."""
     energy = np.zeros(LANES, np.float32)
