@@ -65,11 +65,9 @@ store_of() {
 # cut_of NETWORK prints how its clips are cut where that is not as in its paper: by the short schedule silent segments
 # are left out, and there are twice as many others.
 cut_of() {
-  if [ "$(preset_of "$1")" = phan2019 ]; then
-    echo ""
-  elif [ "$segments" != auto ]; then
+  if [ "$segments" != auto ]; then
     echo "$segments"
-  elif [ "$schedule" != paper ]; then
+  elif [ "$(preset_of "$1")" != phan2019 ] && [ "$schedule" != paper ]; then
     echo "silence_db=-80 segment_hop_frames=32"
   fi
 }
@@ -219,8 +217,8 @@ if due 8; then
   for path in "$out"/clips/*; do
     name=${path##*/}
     results+=("$path")
-    for segments in "$out"/fold*/"$name" "$out/fused/$name"; do
-      [ ! -e "$segments" ] || results+=("$segments")
+    for rows in "$out"/fold*/"$name" "$out/fused/$name"; do
+      [ ! -e "$rows" ] || results+=("$rows")
     done
   done
   run score "${results[@]}" --out "$out/scores" --force

@@ -11,8 +11,8 @@
 #   --denoised true|false       whether the denoised recording is a second channel of att_crnn and cnn
 #   --attention "l10"           of acrnn, one or several of none l2 l4 l6 l8 l10
 #   --augment true|false        varied copies of training clips (time stretch, pitch shift); acrnn and piczak_cnn mix as well
-#   --segments auto|"..."       settings of featurize beside the presets of acrnn and piczak_cnn, such as "silence_db=-80"; auto:
-#                               with the cpu schedule silent segments are left out and others begin every 32 frames
+#   --segments auto|"..."       settings of featurize beside the presets, such as "silence_db=-80"; auto: with the cpu schedule
+#                               acrnn and piczak_cnn go without silent segments, and others begin every 32 frames
 #   --schedule cpu|paper        cpu: conf/*.toml, 30 to 40 epochs; paper: as published, for a GPU
 #   --epochs N                  of training (0: the schedule's)
 #   --valid next                validate on the next fold (3-1-1); results of such runs are for choosing settings
