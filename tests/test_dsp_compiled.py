@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType, SimpleNamespace
@@ -37,7 +38,17 @@ class Fake:
     """What numba.njit makes of a function, as far as it is used here."""
 
     def __init__(self, folder: Path, compile_it: Callable[[tuple], object]) -> None:
-        self.stats, self.compile = SimpleNamespace(cache_path=str(folder)), compile_it
+        self.stats, self.compile_it = SimpleNamespace(cache_path=str(folder)), compile_it
+        self.overloads: list[tuple] = []
+        self.can_compile = True
+
+    def compile(self, signature: tuple) -> None:
+        assert self.can_compile
+        self.compile_it(signature)
+        self.overloads.append(signature)
+
+    def disable_compile(self) -> None:
+        self.can_compile = False
 
 
 def test_the_same_bits_compiled_and_out_of_the_cache(tmp_path: Path) -> None:
@@ -94,9 +105,12 @@ def test_a_signal_waits_for_the_compiler(tmp_path: Path, number: signal.Signals)
     assert seen == [("types",), number]
 
 
-def test_another_thread_than_the_main_one_compiles_as_well(tmp_path: Path) -> None:
+def test_threads_other_than_the_main_one_compile_once(tmp_path: Path) -> None:
     seen: list[tuple] = []
-    thread = threading.Thread(target=_compiled.compile_alone, args=(Fake(tmp_path, seen.append), ("types",)))
-    thread.start()
-    thread.join()
+    fake = Fake(tmp_path, lambda signature: (time.sleep(0.05), seen.append(signature)))
+    threads = [threading.Thread(target=_compiled.compile_alone, args=(fake, ("types",))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert seen == [("types",)]

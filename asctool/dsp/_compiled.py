@@ -20,39 +20,42 @@ from types import FrameType
 from typing import Any
 
 import numba
+from numba import types
 
 LOCK = "asctool.lock"
 FLAGS: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp", "reassoc"}, "error_model": "numpy"}
 INLINED: dict[str, Any] = FLAGS | {"forceinline": True}
+Function = Callable[..., None]
+VALUES = types.Array(types.float32, 1, "C", readonly=True)  # float32, (n,), that are only read
+TABLE = types.Array(types.float32, 2, "C", readonly=True)
+TO_FILL = types.Array(types.float32, 2, "C")  # (n, m)
+_one_thread = threading.Lock()
 inlined = numba.njit(**INLINED)  # for what is called by compiled functions alone
 
 
-def kept(function: Callable[..., None]) -> Callable[..., None]:
-    """Compile a function for the types it is called with, or load it from the cache."""
-    compiled = numba.njit(cache=True, **FLAGS)(function)
+def kept(*signature: Any) -> Callable[[Function], Function]:
+    """A decorator: compile a function for these types and no others when it is first called, or load it."""
 
-    @functools.wraps(function)
-    def call(*arguments: Any) -> None:
-        signature = tuple(map(numba.typeof, arguments))
-        if signature not in compiled.overloads:
-            compile_alone(compiled, signature)
-        compiled(*arguments)
+    def decorate(function: Function) -> Function:
+        compiled: Any = numba.njit(cache=True, **FLAGS)(function)
 
-    return call
+        @functools.wraps(function)
+        def call(*arguments: Any) -> None:
+            if not compiled.overloads:
+                compile_alone(compiled, signature)
+            compiled(*arguments)
 
+        return call
 
-def kept_for(function: Callable[..., None], signature: tuple) -> Callable[..., None]:
-    """The same at once, for these types and no others."""
-    compiled: Any = numba.njit(cache=True, **FLAGS)(function)
-    compile_alone(compiled, signature)
-    compiled.disable_compile()
-    return compiled
+    return decorate
 
 
 def compile_alone(compiled: Any, signature: tuple) -> None:
-    """Compile what ``numba.njit(cache=True)`` made for these types, or load it, while nobody else does."""
-    with _alone(Path(compiled.stats.cache_path)), _undisturbed():
-        compiled.compile(signature)
+    """Compile what ``numba.njit(cache=True)`` made, for these types alone, or load it, while nobody else does."""
+    with _one_thread, _alone(Path(compiled.stats.cache_path)), _undisturbed():
+        if not compiled.overloads:
+            compiled.compile(signature)
+            compiled.disable_compile()
 
 
 @contextlib.contextmanager

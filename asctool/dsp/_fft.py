@@ -12,15 +12,13 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from asctool.dsp._compiled import INLINED, inlined, kept_for
+from asctool.dsp._compiled import INLINED, TO_FILL, VALUES, inlined, kept
 
 LARGEST = 8192  # points of a frame: longer ones leave the first-level cache, and their tables are slow to compile
 QUARTER, HALF, SIN_45, SIN_60 = (np.float32(value) for value in (0.25, 0.5, 0.5**0.5, 0.75**0.5))
 COS_72, COS_144 = (np.float32(np.cos(np.radians(angle))) for angle in (72, 144))
 SIN_72, SIN_144 = (np.float32(np.sin(np.radians(angle))) for angle in (72, 144))
 Kernel = Callable[[np.ndarray, int, int, np.ndarray, np.ndarray], None]
-_CONSTANT = types.Array(types.float32, 1, "C", readonly=True)
-_SIGNATURE = (_CONSTANT, types.int64, types.int64, _CONSTANT, types.Array(types.float32, 2, "C"))
 
 
 def fits(length: int) -> bool:
@@ -51,7 +49,7 @@ def power_kernel(length: int) -> Kernel:
     # The linker knows compiled functions by name, types and a number that every process counts from one. What two
     # processes put into the cache under one name, a third that loads both takes for one: wrong spectra, or a crash.
     fill.__qualname__ += f"_{length}"
-    return kept_for(fill, _SIGNATURE)
+    return kept(VALUES, types.int64, types.int64, VALUES, TO_FILL)(fill)
 
 
 @inlined

@@ -6,8 +6,9 @@ Powers come in scaled to a clip's peak, so that their squares stay within float3
 from typing import NamedTuple
 
 import numpy as np
+from numba import types
 
-from asctool.dsp._compiled import inlined, kept
+from asctool.dsp._compiled import TABLE, TO_FILL, VALUES, inlined, kept
 
 TINY = np.float32(1e-18)  # 330 dB below a clip's peak of 1e15: the least power, so that no quotient is undefined
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
@@ -71,7 +72,11 @@ def rescale(carried: Carried, factor: float) -> None:
     carried.totals[1:] = np.maximum(carried.totals[1:] * np.float32(factor), TINY)
 
 
-@kept
+_CONSTANTS = types.NamedTuple((types.int64,) * 2 + (types.float32,) * 10, Constants)  # type: ignore[no-untyped-call]
+_CARRIED = types.NamedTuple((TO_FILL, TO_FILL, types.float32[::1], types.int64[::1]), Carried)  # type: ignore[no-untyped-call]
+
+
+@kept(TABLE, types.float32, _CONSTANTS, VALUES, VALUES, _CARRIED, TO_FILL)
 def track(power, scale, constants, slopes, limits, carried, noise):  # type: ignore[no-untyped-def]
     """Fill ``noise`` (frame, bin) from ``power`` (frame, bin); a frame of zeros only repeats the last estimate."""
     n_bins = power.shape[1]

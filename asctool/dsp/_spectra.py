@@ -2,9 +2,10 @@
 
 import numpy as np
 import scipy.fft
+from numba import types
 
 from asctool.dsp import _fft
-from asctool.dsp._compiled import kept
+from asctool.dsp._compiled import TABLE, TO_FILL, VALUES, kept
 
 
 def power_of_frames(length: int) -> _fft.Kernel:
@@ -23,14 +24,14 @@ def power_of_frames(length: int) -> _fft.Kernel:
     return fill
 
 
-@kept
+@kept(VALUES, types.int64, types.int64, VALUES, TO_FILL)
 def window_frames(samples, begin, hop, window, frames):  # type: ignore[no-untyped-def]
     """Fill the first columns of ``frames`` with windowed samples."""
     for i in range(len(frames)):
         _fft.cut_out(samples, begin + i * hop, window, frames[i])
 
 
-@kept
+@kept(TABLE, TO_FILL)
 def square(parts, power):  # type: ignore[no-untyped-def]
     """Fill ``power`` (frame, bin) from real and imaginary parts in turn (frame, 2 bin)."""
     for i in range(len(power)):

@@ -3,9 +3,10 @@
 from functools import lru_cache
 
 import numpy as np
+from numba import types
 
 from asctool.dsp import filterbanks, frames
-from asctool.dsp._compiled import inlined, kept
+from asctool.dsp._compiled import TABLE, TO_FILL, VALUES, inlined, kept
 
 LANES = 64  # bands abreast: a constant, so that loops over them are vectorised whole; with 16 or 32 they are not
 BLOCK = 128  # samples whose squares wait for their frames, 32 kB: they stay in the first-level cache
@@ -49,7 +50,7 @@ def _banks(sample_rate: int, n_bands: int, f_min_hz: float, f_max_hz: float) -> 
     return [tuple(np.ascontiguousarray(part[..., k : k + LANES]) for part in filled) for k in starts]
 
 
-@kept
+@kept(VALUES, TABLE, TABLE, VALUES, types.int64, types.int64, TO_FILL)
 def _filter(samples, zeros, poles, weight, hop, before, powers):  # type: ignore[no-untyped-def]
     """Four sections in direct form I, four samples at a time, all lanes abreast; add squares to the frames they lie in.
 
