@@ -15,6 +15,7 @@ from conftest import SMALL, asctool
 from asctool import registry
 from asctool.cli import run
 from asctool.stages import augment as stage
+from asctool.stages.augment import copies
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.store import Store
 
@@ -124,7 +125,7 @@ def test_what_overshoots_is_turned_down_not_clipped(tmp_path: Path) -> None:
 def test_neither_jobs_nor_shares_of_work_change_a_byte(
     corpus: Path, varied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
+    monkeypatch.setattr(copies, "plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
     asctool("augment", corpus / "data", tmp_path / "two", *BOTH, "--jobs", 2)
     assert wavs(tmp_path / "two") == wavs(varied)
     one, two = (json.loads((path / "manifest.json").read_text()) for path in (varied, tmp_path / "two"))

@@ -1,7 +1,6 @@
-"""augment: varied copies of the clips of a data directory, or mixed or masked training rows of a feature store."""
+"""Varied copies of the clips of a data directory, whose tables gain them."""
 
 import contextlib
-import inspect
 import io
 import logging
 import os
@@ -18,118 +17,18 @@ import numpy as np
 
 from asctool import parallel, registry
 from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import atomic, audio, data_directory, manifest, parts, rows, settings
+from asctool.stages.augment.plan import VERSION, Copies, Plan
+from asctool.storage import atomic, audio, data_directory, manifest, parts
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
-from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import HASH_DIGITS, Store, check_output, plan_shards, write_rows
-from asctool.training import varied_rows
-from asctool.training.examples import normalization_of
+from asctool.storage.rehearsal import Estimate
+from asctool.storage.store import HASH_DIGITS, plan_shards
 
-VERSION = 2
-TAKES = {"samples": "clips", "first": "pairs", "features": "rows"}  # first argument of ``apply``: what is varied
 COPIES_NAME = "copies-"  # then 12 digits of the fingerprint, or of what stands for a forced rebuild
 MAX_NAME = 60  # characters of a clip id in the name of a file
 log = logging.getLogger("asctool")
-
-
-@dataclass(frozen=True)
-class Copies:
-    """How many varied copies of each clip are made with each method, from what seed."""
-
-    copies: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.copies < 1:
-            raise UsageError(f"copies={self.copies}: must be 1 at least")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """How many mixed or masked rows are made, from what seed."""
-
-    rows_per_row: float = 1.0  # for each training row
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.rows_per_row > 0:
-            raise UsageError(f"rows_per_row={self.rows_per_row}: must be above 0")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Methods with their configurations; several only where clips are varied."""
-
-    methods: dict[str, Any]
-    own: Copies | Rows
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """All settings under their names."""
-        configs = [settings.as_dict(config) for config in (self.own, *self.methods.values())]
-        return {key: value for config in configs for key, value in config.items()}
-
-
-def takes(method: str) -> str:
-    """What a transform varies: clips, pairs of feature rows, or single rows; an unknown name is a UsageError."""
-    known = registry.names("transforms")
-    if method not in known:
-        raise UsageError(registry.unknown("method", method, known))
-    return TAKES[next(iter(inspect.signature(registry.load("transforms", method).apply).parameters))]
-
-
-def configure(method: str, values: dict[str, Any]) -> Plan:
-    """The settings of the stage and of the transforms (names joined by commas), from one mapping of names."""
-    names = sorted({name.strip() for name in method.split(",")})
-    for_clips = [takes(name) == "clips" for name in names]
-    if len(names) > 1 and not all(for_clips):
-        other = names[for_clips.index(False)]
-        raise UsageError(f"--method {method}: {other} is for feature stores and stands alone; give one after the other")
-    configs = [registry.load("transforms", name).Config for name in names]
-    own, *made = settings.split(values, Copies if for_clips[0] else Rows, *configs)
-    return Plan(dict(zip(names, made)), own)
-
-
-def augment(
-    source: Path,
-    output: Path,
-    plan: Plan,
-    fold: int | None = None,
-    jobs: int | None = None,
-    force: bool = False,
-    progress: parallel.Progress | None = None,
-    dry_run: bool = False,
-    scheduler: str | None = None,
-    part: Part | None = None,
-) -> bool | None:
-    """Write the augmented data directory or feature store; False when it is there already.
-
-    None while parts of an array job that are not this one are yet to be written.
-    """
-    check_output(output, source)
-    names, for_clips = ",".join(plan.methods), isinstance(plan.own, Copies)
-    is_data = manifest.read(source)["kind"] == "data"
-    if for_clips and not is_data:
-        raise UsageError(f"--method {names} varies the clips of a data directory; {source} is a store")
-    if is_data and not for_clips:
-        raise UsageError(f"--method {names} makes rows of a feature store; {source} is a data directory: featurize it")
-    if is_data:
-        if fold is not None:
-            raise UsageError("--fold is for feature stores; a copy trains in every fold in which its clip does")
-        how = parallel.How(jobs, scheduler, part, progress=progress or parallel.Silent())
-        return _augment_clips(source.resolve(), output.resolve(), plan, how, force, dry_run)
-    if fold is None:
-        raise UsageError(f"--fold must be given: {names} uses the training rows of one fold")
-    if scheduler or part:
-        given = f"--part {part}" if part else f"--scheduler {scheduler}"
-        raise UsageError(f"{given}: is for varied copies of clips; rows are made in one go, in seconds: leave it out")
-    return _augment_rows(source, output, plan, fold, force, dry_run)
-
-
-# Copies of clips
 
 
 @dataclass(frozen=True)
@@ -140,7 +39,7 @@ class _Copy:
     file: dict[str, Any]
 
 
-def _augment_clips(
+def write_copies(
     source: Path,
     output: Path,
     plan: Plan,
@@ -379,46 +278,3 @@ def _remove_older(output: Path, kept: Path) -> None:
         for path in output.glob(f"{COPIES_NAME}*") if alone else ():
             if path != kept and re.fullmatch(f"{COPIES_NAME}[0-9a-f]{{12}}", path.name):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-# Rows of features
-
-
-def _augment_rows(features: Path, output: Path, plan: Plan, fold: int, force: bool, dry_run: bool) -> bool:
-    assert isinstance(plan.own, Rows)
-    store = Store(features, "feature")
-    ((method, config),) = plan.methods.items()
-    options = {"method": method, "fold": fold, **plan.options}
-    recipe = Recipe("feature", "augment", VERSION, options, {"features": store.content})
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate_rows(store, plan, fold)):
-        return False
-    data, train = _training_rows(store, fold)
-    kept = ("axes", "channels", "frame_seconds", "band_hz", "denoise", "dataset")
-    described = {key: store.manifest[key] for key in kept if key in store.manifest}
-    with atomic.writer_lock(output):
-        vary = varied_rows.mask if takes(method) == "rows" else varied_rows.mix
-        module = registry.load("transforms", method)
-        statistics = normalization_of(data.features[train])
-        first = varied_rows.spread(len(train), plan.own.rows_per_row)
-        columns = vary(module, config, data, train, first, statistics, plan.own.seed)
-        normalization = {name: list(value) for name, value in vars(statistics).items()}
-        more = {"fold": fold, "normalization": normalization, "feature_config": store.feature_config, **described}
-        more["paths"] = {"features": manifest.relative(features, output)}
-        write_rows(output, recipe, store.tables, columns, **more)
-    return True
-
-
-def _training_rows(store: Store, fold: int) -> tuple[rows.FoldRows, np.ndarray]:
-    data = rows.load(store, fold)
-    train = data.select("train")
-    if not len(train):
-        raise DataError(f"{store.directory}: fold {fold} has no training rows")
-    return data, train
-
-
-def _estimate_rows(store: Store, plan: Plan, fold: int) -> Estimate:
-    assert isinstance(plan.own, Rows)
-    data, train = _training_rows(store, fold)
-    n_rows = len(varied_rows.spread(len(train), plan.own.rows_per_row))
-    row_bytes = data.features[:1].nbytes + data.targets[:1].nbytes
-    return Estimate(of_rows(store.tables, n_rows, row_bytes))
