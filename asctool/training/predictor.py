@@ -7,7 +7,7 @@ itself.
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,15 +16,14 @@ import torch
 
 from asctool.classifiers import calibrated
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.evaluation import fusion
 from asctool.features import _stream
 from asctool.features._stream import Plan, Segments, Waveform
 from asctool.storage.bundle import Bundle, Step
 from asctool.training import devices, inference, loading
+from asctool.training.joining import Joining, Part
 from asctool.training.loading import Trained
 
 Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
-PRODUCT, MEAN = "product", "mean"
 BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
 MAX_WAITING = 64  # recordings
 
@@ -44,17 +43,6 @@ class Heard(Stretch):
 
     seconds: float  # of the recording
     posterior: np.ndarray  # (class,)
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Posteriors of one system of one fold."""
-
-    system: str
-    fold: int
-    starts: np.ndarray | None  # (segment,) seconds; None: of the recording as a whole, one row
-    seconds: float  # of a segment
-    rows: np.ndarray  # (segment, class)
 
 
 class _Network:
@@ -99,31 +87,32 @@ class Predictor:
 
     def __init__(self, bundle: Bundle, device: str = "auto", rule: str | None = None) -> None:
         devices.use_all_cores()
-        self.classes, self.steps, self.results, self.rule = bundle.classes, bundle.steps, bundle.results, rule
+        self.classes, self.steps = bundle.classes, bundle.steps
         place = devices.choose(device)
         try:
             self.networks = [
                 _Network(described, bundle.part("network", number), place)
                 for number, described in enumerate(bundle.networks)
             ]
-            self.is_tagger = self._gives_tags()
             self.models = {number: _model(bundle, number) for number in range(len(bundle.steps))}
+            self.joining = Joining(bundle.steps, bundle.results, self.models, self._gives_tags(), rule)
             self._try()
         except IntegrityError:
             raise
         except (DataError, KeyError, ValueError, TypeError, AttributeError, IndexError, RuntimeError) as error:
             raise IntegrityError(f"the parts of the model do not fit each other: {error}") from error
 
+    @property
+    def is_tagger(self) -> bool:
+        """Whether labels are scored each by itself."""
+        return self.joining.is_tagger
+
     def _gives_tags(self) -> bool:
-        """Whether labels are scored each by itself; UsageError for models of both kinds and rules that do not fit."""
+        """Whether labels are scored each by itself; UsageError for models of both kinds."""
         kinds = {step.do == "network" and self.networks[step.network].is_tagger for step in self._leaf_steps()}
         if len(kinds) > 1:
             raise UsageError("a tagger scores each label by itself, a classifier shares out 1: give models of one kind")
-        is_tagger = kinds == {True}
-        if is_tagger:
-            for rule in (self.rule or MEAN, *(step.rule for step in self.steps if step.do == "fuse")):
-                fusion.check_tag_rule(rule)
-        return is_tagger
+        return kinds == {True}
 
     def _leaf_steps(self) -> list[Step]:
         return [step for step in self.steps if step.do != "fuse"]
@@ -192,73 +181,6 @@ class Predictor:
                     for (recording, _), output in zip(parts, np.split(self._leaf_rows(number, outputs), ends[:-1])):
                         recording.outputs[number].append(output)
 
-    def whole(self, leaves: Mapping[int, _Part]) -> np.ndarray:
-        """Of a recording, (class,), from the posteriors of the steps that fuse nothing."""
-        posterior: np.ndarray = self._final(leaves, along_time=False).rows[0]
-        return posterior
-
-    def line(self, leaves: Mapping[int, _Part]) -> _Part:
-        """The same along time."""
-        return self._final(leaves, along_time=True)
-
-    def _final(self, leaves: Mapping[int, _Part], along_time: bool) -> _Part:
-        """All results as one."""
-        joined = []
-        for number, result in enumerate(self.results):
-            rule = self._rule_of(self.steps[result])
-            parts = self._value(result, leaves, along_time)
-            if not along_time:
-                parts = [self._to_clip(part, rule) for part in parts]
-            joined.append(replace(self._join(parts, self.rule or rule), system=str(number)))
-        return self._join(joined, self.rule or self._rule_of(self.steps[self.results[0]]))
-
-    def _rule_of(self, step: Step) -> str:
-        return step.rule if step.rule in fusion.RULES else MEAN if self.is_tagger else PRODUCT
-
-    def _to_clip(self, part: _Part, rule: str) -> _Part:
-        if part.starts is None:
-            return part
-        if self.is_tagger:
-            rows = fusion.combine_tags(part.rows, rule)[None]
-        else:
-            rows = fusion.segments_to_clips(part.rows, np.zeros(len(part.rows), int), 1, rule)
-        return replace(part, starts=None, rows=rows)
-
-    def _join(self, parts: Sequence[_Part], rule: str) -> _Part:
-        return parts[0] if len(parts) == 1 else replace(parts[0], rows=self._combined(_stacked(parts), rule))
-
-    def _combined(self, stacked: np.ndarray, rule: str) -> np.ndarray:
-        return fusion.combine_tags(stacked, rule) if self.is_tagger else fusion.combine(stacked, rule)
-
-    def _value(self, number: int, leaves: Mapping[int, _Part], along_time: bool) -> list[_Part]:
-        """What a step gives, as fuse does it; along time, segments stay segments."""
-        step = self.steps[number]
-        if step.do != "fuse":
-            return [leaves[number]]
-        parts = [part for other in step.of for part in self._value(other, leaves, along_time)]
-        if step.level == "clip" and not along_time:
-            parts = [self._to_clip(part, self._rule_of(step)) for part in parts]
-        systems = {part.system for part in parts}
-        if len(systems) == 1:
-            return [replace(part, system=step.system, rows=part.rows.astype(np.float32)) for part in parts]
-        cells: dict[int, list[_Part]] = defaultdict(list)
-        for part in sorted(parts, key=lambda part: part.system):
-            cells[part.fold].append(part)
-        whole = {fold: cell for fold, cell in cells.items() if len({part.system for part in cell}) == len(systems)}
-        if not whole:
-            raise DataError(f"step {number}: no fold has all of {len(systems)} systems")
-        return [self._fused(number, step, fold, cell) for fold, cell in sorted(whole.items())]
-
-    def _fused(self, number: int, step: Step, fold: int, cell: Sequence[_Part]) -> _Part:
-        stacked = _stacked(cell)
-        if step.rule in fusion.LEARNED:
-            prefix = f"fold {fold} "
-            learned = {name[len(prefix) :]: v for name, v in self.models[number].items() if name.startswith(prefix)}
-            rows = fusion.apply_learned(step.rule, learned, stacked)
-        else:
-            rows = self._combined(stacked, step.rule)
-        return replace(cell[0], system=step.system, rows=rows.astype(np.float32))
-
     def _try(self) -> None:
         """Silence through everything."""
         outputs = {key: self.compute(key, self._silence(key[0])) for key in self.needed}
@@ -267,9 +189,11 @@ class Predictor:
             for number, step in enumerate(self.steps)
             if step.do != "fuse"
         }
-        if self.whole(leaves).shape != (len(self.classes),) or any(n.classes != self.classes for n in self.networks):
+        if self.joining.whole(leaves).shape != (len(self.classes),) or any(
+            n.classes != self.classes for n in self.networks
+        ):
             raise IntegrityError("the networks were trained on other classes than the model says")
-        self.line(leaves)
+        self.joining.line(leaves)
 
     def _silence(self, number: int) -> np.ndarray:
         network = self.networks[number]
@@ -295,10 +219,10 @@ class Predictor:
         rows = outputs[step.network, self._kind(step)]
         return calibrated.predict(self.models[number], rows).astype(np.float32) if step.do == "svm" else rows
 
-    def part(self, number: int, starts: np.ndarray, rows: np.ndarray) -> _Part:
+    def part(self, number: int, starts: np.ndarray, rows: np.ndarray) -> Part:
         """The same with what is known of the step."""
         step = self.steps[number]
-        return _Part(step.system, step.fold, starts, self.networks[step.network].plan.segment_seconds, rows)
+        return Part(step.system, step.fold, starts, self.networks[step.network].plan.segment_seconds, rows)
 
 
 @dataclass
@@ -346,7 +270,7 @@ class _Recording:
         decided = min(_middle_of_last_cut(segments) for segments in self.segments.values())
         leaves = self._leaves(self.told.of_leaf)
         if all(len(part.rows) for part in leaves.values()):
-            found = self._cut(self.predictor.line(leaves), decided)
+            found = self._cut(self.predictor.joining.line(leaves), decided)
             for number, part in leaves.items():
                 assert part.starts is not None
                 passed = int(np.searchsorted(part.starts + part.seconds / 2, decided, "right"))
@@ -356,10 +280,12 @@ class _Recording:
 
     def heard(self) -> Heard:
         """The recording as a whole, and its segments that have not been told."""
-        rest = self._cut(self.predictor.line(self._leaves(self.told.of_leaf)), math.inf)
-        return Heard(rest.starts, rest.ends, rest.timeline, self.seconds, self.predictor.whole(self._leaves({})))
+        rest = self._cut(self.predictor.joining.line(self._leaves(self.told.of_leaf)), math.inf)
+        return Heard(
+            rest.starts, rest.ends, rest.timeline, self.seconds, self.predictor.joining.whole(self._leaves({}))
+        )
 
-    def _cut(self, line: _Part, decided: float) -> Stretch:
+    def _cut(self, line: Part, decided: float) -> Stretch:
         """Rows of a line after those that were told, whose middles lie no later than this."""
         assert line.starts is not None
         kept = (line.starts > self.told.until) & (line.starts + line.seconds / 2 <= decided)
@@ -367,7 +293,7 @@ class _Recording:
         self.told.until = float(starts.max(initial=self.told.until))
         return Stretch(starts, np.minimum(starts + line.seconds, self.seconds), line.rows[kept])
 
-    def _leaves(self, first: Mapping[int, int]) -> dict[int, _Part]:
+    def _leaves(self, first: Mapping[int, int]) -> dict[int, Part]:
         """The posteriors of all steps that fuse nothing, of each from its own first row on."""
         out = {}
         for number, step in enumerate(self.predictor.steps):
@@ -411,21 +337,3 @@ def _from(parts: list[np.ndarray], first: int) -> np.ndarray:
             kept.append(part[left:])
         left = max(0, left - len(part))
     return np.concatenate(kept) if kept else np.zeros((0, *parts[0].shape[1:])) if parts else np.zeros(0)
-
-
-def _stacked(parts: Sequence[_Part]) -> np.ndarray:
-    """(part, row, class); segments of another length or hop are those whose middle is nearest to the first part's."""
-    first = parts[0]
-    if first.starts is None:
-        return np.stack([part.rows for part in parts])
-    middles = first.starts + first.seconds / 2
-    return np.stack([part.rows[_nearest(part, middles)] for part in parts])
-
-
-def _nearest(part: _Part, middles: np.ndarray) -> np.ndarray:
-    if part.starts is None:
-        return np.zeros(len(middles), int)
-    own = part.starts + part.seconds / 2
-    behind = np.clip(np.searchsorted(own, middles), 0, len(own) - 1)
-    before = np.maximum(behind - 1, 0)
-    return np.where(np.abs(own[before] - middles) <= np.abs(own[behind] - middles), before, behind)
