@@ -15,6 +15,7 @@ augment=false
 segments=auto
 schedule=cpu
 epochs=0
+rows=0
 valid=""
 monitor=""
 device=auto
@@ -148,6 +149,7 @@ one_system() {
       options+=(--mix mixup)
     fi
     [ "$epochs" -eq 0 ] || options+=(--epochs "$epochs")
+    [ "$rows" -eq 0 ] || options+=(--rows-per-epoch "$rows")
     run train "$store" "$base-run" --model "$network" --fold "$fold" "${options[@]}" --seed "$seed" \
       --device "$where" ${monitor:+--monitor "$monitor"}
   fi
@@ -217,8 +219,8 @@ if due 8; then
   for path in "$out"/clips/*; do
     name=${path##*/}
     results+=("$path")
-    for rows in "$out"/fold*/"$name" "$out/fused/$name"; do
-      [ ! -e "$rows" ] || results+=("$rows")
+    for of_segments in "$out"/fold*/"$name" "$out/fused/$name"; do
+      [ ! -e "$of_segments" ] || results+=("$of_segments")
     done
   done
   run score "${results[@]}" --out "$out/scores" --force

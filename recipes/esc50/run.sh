@@ -15,6 +15,7 @@
 #                               acrnn and piczak_cnn go without silent segments, and others begin every 32 frames
 #   --schedule cpu|paper        cpu: conf/*.toml, 30 to 40 epochs; paper: as published, for a GPU
 #   --epochs N                  of training (0: the schedule's)
+#   --rows N                    training rows that an epoch takes (0: the schedule's, or all)
 #   --valid next                validate on the next fold (3-1-1); results of such runs are for choosing settings
 #   --monitor test              write the test accuracy of every epoch into the history (it chooses nothing)
 #   --device "auto"             where networks compute: auto, cpu, cuda, or several such as "cuda:0 cuda:1" in turn
