@@ -229,6 +229,18 @@ BAD = {
         "hop",
         "featurize {data} {tmp}/out --type logmel --set sample_rate=16000 --set hop_seconds=1",
     ),
+    "hop of whole clips": (
+        2,
+        "set segment_frames",
+        "featurize {data} {tmp}/out --type waveform --set sample_rate=16000 --set segment_hop_frames=160",
+    ),
+    "silence in whole clips": (
+        2,
+        "set segment_frames",
+        "featurize {data} {tmp}/out --type waveform --set sample_rate=16000 --set silence_db=-60",
+    ),
+    "a seed below 0": (2, "seed=-1: 0 at least", "augment {data} {tmp}/out --method time_stretch --set seed=-1"),
+    "an empty separator": (2, "label_separator is empty", "prep table {tmp} {tmp}/out --set label_separator="),
     "no such rule": (2, "unknown rule 'sum'", "fuse {posteriors} {tmp}/out --rule sum"),
     "learned without validation": (
         2,
@@ -257,6 +269,48 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     assert got == expected, err
     assert words in err and "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """A data directory of recordings in mono, stereo, and mono again."""
+    rng = np.random.default_rng(0)
+    for number, n_channels in enumerate((1, 2, 1, 1)):
+        soundfile.write(tmp_path / f"{number}.wav", rng.normal(size=(16000, n_channels)) / 9, 16000)
+    (tmp_path / "list.csv").write_text("path,label\n0.wav,a\n1.wav,a\n2.wav,b\n3.wav,b\n")
+    asctool("prep", "table", tmp_path / "list.csv", tmp_path / "data", "--root", tmp_path, "--set", "n_folds=2")
+    return tmp_path
+
+
+def test_recordings_of_one_and_two_channels_are_denoised(mixed: Path) -> None:
+    asctool("denoise", mixed / "data", mixed / "denoised", "--jobs", 1)
+    store = Store(mixed / "denoised", "waveform")
+    assert [store.clip(clip.clip_id).shape[1] for clip in store.tables.clips] == [1, 2, 1, 1]
+    settings = ("--set", "sample_rate=16000", "--denoised", mixed / "denoised", "--jobs", 1)
+    asctool("featurize", mixed / "data", mixed / "logmel", "--type", "logmel", *settings)
+    asctool("verify", mixed / "denoised")
+
+
+def test_labels_that_changed_reach_the_denoised_store(mixed: Path) -> None:
+    asctool("denoise", mixed / "data", mixed / "denoised", "--jobs", 1)
+    before = Store(mixed / "denoised").manifest["shards"]
+    (mixed / "list.csv").write_text("path,label\n0.wav,a\n1.wav,b\n2.wav,a\n3.wav,b\n")
+    again = ("prep", "table", mixed / "list.csv", mixed / "data", "--root", mixed, "--set", "n_folds=2")
+    asctool(*again, "--force")
+    asctool("denoise", mixed / "data", mixed / "denoised", "--jobs", 1)
+    store = Store(mixed / "denoised")
+    assert [clip.labels[0] for clip in store.tables.clips] == ["a", "b", "a", "b"]
+    assert store.manifest["shards"] == before
+
+
+def test_the_denoised_channel_is_of_denoise(mixed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Other waveforms may be integers of another scale, or cut."""
+    settings = ("--set", "sample_rate=16000", "--jobs", 1)
+    asctool("featurize", mixed / "data", mixed / "waves", "--type", "waveform", *settings, "--set", "dtype=int16")
+    capsys.readouterr()
+    more = ("--type", "logmel", "--denoised", mixed / "waves")
+    assert code("featurize", mixed / "data", mixed / "logmel", *more, *settings) == 3
+    assert "takes what denoise wrote" in capsys.readouterr().err
 
 
 def test_all_bad_files_are_told_at_once_and_left_out_when_asked(

@@ -16,7 +16,7 @@ from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import Columns, ShardWriter, StoreWriter, Written, check_output, plan_shards
+from asctool.storage.store import Columns, ShardWriter, StoreWriter, Written, check_output, plan_shards, update_tables
 
 VERSION = 1
 
@@ -46,7 +46,10 @@ def denoise(
     scheduler: str | None = None,
     part: Part | None = None,
 ) -> bool | None:
-    """Write the denoised waveforms of all clips; False when they are there already, None while other parts are not."""
+    """Write the denoised waveforms of all clips; False when they are there already, None while other parts are not.
+
+    Labels and folds that changed bring the tables up to date and leave the waveforms.
+    """
     data_directory, output = data_directory.resolve(), output.resolve()  # processes may stand elsewhere
     data = DataDirectory(data_directory)
     check_output(output, data_directory)
@@ -59,9 +62,9 @@ def denoise(
     )
     clips = data.tables.clips
     sizes = [_n_bytes(data, index, own) for index in range(len(clips))]
-    plan = plan_shards(sizes)
+    plan = plan_shards(sizes, apart=[data.channels(clip) for clip in clips])
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
-        return False
+        return update_tables(output, data.tables, "denoise", dry_run, part)
     with parts.writer(output, recipe, part):
         writer = StoreWriter(output, recipe, len(plan), force)
         work = _Work(data_directory, writer.shards, tuple(plan), own, config)

@@ -62,7 +62,7 @@ def extract(
     _tags_of(run, store, tag_stores)
     name = system or default_system(run, kind)
     config = {"kind": kind, "system": name, "fold": run.config["fold"]} | ({"subset": subset} if kind == "tag" else {})
-    inputs = {"run": run.content, "features": store.content}
+    inputs = {"run": run.content, "features": store.content, "tables": manifest.hash_tables(store.tables)}
     if tag_stores:
         inputs["tags"] = manifest.content_hash(*(Store(path, "tag").content for path in tag_stores))
     recipe = Recipe(kind, "extract", VERSION, config, inputs)

@@ -57,7 +57,7 @@ def extract(
     system = system or found.short_name
     activation = found.activation(activation) if kind == "tag" else ""
     config = {"kind": kind, "system": system} | ({"activation": activation} if activation else {})
-    inputs = {"model": found.content, "recordings": source.content}
+    inputs = {"model": found.content, "recordings": source.content, "tables": manifest.hash_tables(source.tables)}
     recipe = Recipe(kind, "extract", VERSION, config, inputs)
     work = _Work(found, recordings, kind, activation, system, device, verify, all_cores=scheduler is None)
     if manifest.settled(output, recipe, force, dry_run, work.estimate, part):

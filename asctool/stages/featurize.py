@@ -12,14 +12,23 @@ import numpy as np
 from asctool import parallel, registry
 from asctool.dsp import segments
 from asctool.dsp.delta import delta, delta_batch
-from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import atomic, audio, manifest, parts, settings
+from asctool.errors import DataError, UsageError
+from asctool.storage import audio, manifest, parts, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
-from asctool.storage.dataset import Clip, encode_tables
+from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, Written, check_output, plan_shards
+from asctool.storage.store import (
+    Columns,
+    ShardWriter,
+    Store,
+    StoreWriter,
+    Written,
+    check_output,
+    plan_shards,
+    update_tables,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -75,6 +84,10 @@ def configure(name: str, values: dict[str, Any]) -> tuple[Settings, Feature]:
         raise UsageError(f"dtype=int16 is for waveforms; {name} is stored as float32 or float16")
     frames = registry.load("features", name).SEGMENT_FRAMES
     own = replace(own, segment_frames=own.segment_frames or frames)
+    if own.segment_frames is None and (own.segment_hop_frames or own.silence_db is not None):
+        raise UsageError(
+            "segment_hop_frames and silence_db are for segments, and rows are whole clips: set segment_frames"
+        )
     return replace(own, segment_hop_frames=own.segment_hop_frames or own.segment_frames), Feature(name, config)
 
 
@@ -137,7 +150,7 @@ def featurize(
     sizes = [work.n_bytes(clip) for clip in clips]
     plan = plan_shards(sizes)
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
-        return _update_tables(output, data, dry_run, part)
+        return update_tables(output, data.tables, "featurize", dry_run, part)
     made_from = {"data": data_directory} | ({"denoised": denoised} if denoised else {})
     with parts.writer(output, recipe, part):
         writer = StoreWriter(output, recipe, len(plan), force)
@@ -155,30 +168,16 @@ def _recipe(data: DataDirectory, own: Settings, feature: Feature, denoised: Path
     inputs = {"data": data.content()}
     if denoised:
         store = Store(denoised, "waveform")
+        if store.manifest["stage"] != "denoise":
+            raise DataError(
+                f"{denoised}: was written by {store.manifest['stage']}; --denoised takes what denoise wrote"
+            )
         if store.manifest["inputs"].get("data") != inputs["data"]:
             raise DataError(f"{denoised}: was made from other clips than {data.path} holds; run denoise again")
         inputs["denoised"] = store.content
     config = {"type": feature.name, **settings.as_dict(own), "delta": with_delta, **settings.as_dict(feature.config)}
     kind = "waveform" if feature.name == "waveform" else "feature"
     return Recipe(kind, "featurize", VERSION, config, inputs)
-
-
-def _update_tables(output: Path, data: DataDirectory, dry_run: bool = False, part: Part | None = None) -> bool:
-    """Rewrite the tables of a store whose rows are right; whether there was anything to rewrite."""
-    tables = encode_tables(data.tables)
-    if _has(tables, manifest.read(output)):
-        return False
-    if dry_run:
-        raise WouldWrite(f"{output}: its rows are there; featurize would bring its tables up to date")
-    with parts.in_turn(output, part):
-        old = manifest.read(output)
-        if not _has(tables, old):  # another part may have been first
-            manifest.commit(output, old, tables)
-    return True
-
-
-def _has(tables: dict[str, bytes], found: dict[str, Any]) -> bool:
-    return all(atomic.sha256(content) == found["files"].get(name) for name, content in tables.items())
 
 
 def _describe(own: Settings, feature: Feature, work: "_Work") -> dict[str, Any]:

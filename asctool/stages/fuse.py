@@ -68,6 +68,7 @@ def fuse(
         weights.check(systems, sorted({block.fold for block in blocks}))
         config["weights"] = weights.sha256
     contents = {f"posteriors {i + 1}": store.content for i, store in enumerate(loaded.stores)}
+    contents["tables"] = manifest.hash_tables(loaded.tables)
     recipe = Recipe("tag" if loaded.holds_tags else "posterior", "fuse", VERSION, config, contents)
     if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(blocks, allow_missing, loaded.tables, name)):
         return False
@@ -77,6 +78,8 @@ def fuse(
     learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
     with atomic.writer_lock(output):
+        if manifest.settled(output, recipe, force):
+            return False  # by somebody else, meanwhile
         write_rows(
             output,
             recipe,
@@ -149,6 +152,10 @@ def _cells(blocks: Sequence[Block], allow_missing: bool) -> tuple[list[_Cell], d
     cells = []
     for _, group in sorted(grouped.items()):
         where = f"fold {group[0].fold}, {group[0].subset} rows"
+        counted = Counter(block.system for block in group)
+        if max(counted.values()) > 1:
+            twice = counted.most_common(1)[0][0]
+            raise DataError(f"{where}: {twice} is given twice, as segments and as clips; give one of them")
         if len(group) < len(names):
             told = f"{where}: of {len(names)} systems only {', '.join(block.system for block in group)} have them"
             if not allow_missing:

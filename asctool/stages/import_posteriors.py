@@ -12,7 +12,7 @@ from asctool.errors import DataError, UsageError
 from asctool.registry import unknown
 from asctool.storage import atomic, manifest, settings
 from asctool.storage.data_directory import DataDirectory
-from asctool.storage.dataset import Tables, encode_tables
+from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Columns, check_output, write_rows
@@ -83,7 +83,7 @@ def import_posteriors(
     config = {"system": name, "fold": fold, **settings.as_dict(own)}
     inputs = {
         "data": directory.content(),
-        "tables": manifest.content_hash(*encode_tables(tables).values()),
+        "tables": manifest.hash_tables(tables),
         "csv": atomic.sha256(table.read_bytes()),
     }
     recipe = Recipe(own.kind, "import_posteriors", VERSION, config, inputs)
@@ -91,6 +91,8 @@ def import_posteriors(
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
         return False
     with atomic.writer_lock(output):
+        if manifest.settled(output, recipe, force):
+            return False  # by somebody else, meanwhile
         write_rows(
             output,
             recipe,

@@ -249,7 +249,7 @@ def _recipe(corpus: str, own: Settings, config: Any, tables: Tables, facts: dict
     content = [f"{path} {facts[path].sha256}" for path in sorted({clip.path for clip in tables.clips})]
     inputs = {
         "audio": manifest.content_hash(*content),
-        "tables": manifest.content_hash(*encode_tables(tables).values()),
+        "tables": manifest.hash_tables(tables),
     }
     return Recipe("data", "prep", VERSION, options, inputs)
 

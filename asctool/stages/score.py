@@ -80,17 +80,16 @@ def _missing(loaded: Loaded, allowed: bool) -> tuple[str, ...]:
         raise DataError("\n  ".join([*told[:LISTED], "--allow-missing judges what is there, and says so"]))
     for line in told:
         log.warning("%s", line)
-    if not allowed:
-        _check_same_clips(loaded.blocks)
+    _check_same_clips(loaded.blocks)
     missing = sum(len(block.missing) for block in loaded.blocks)
     return (f"{missing} TEST CLIPS ARE MISSING over all folds and systems",) if missing else ()
 
 
 def _check_same_clips(blocks: Sequence[Block]) -> None:
-    """Systems in one table have to be judged on the same test clips of each fold."""
+    """Systems in one table have to be judged on the same test clips of each fold, whether or not they have rows."""
     first: dict[int, tuple[Block, set[str]]] = {}
     for block in blocks:
-        clips = set(block.clips[0].tolist())
+        clips = {*block.clips[0].tolist(), *block.missing}
         other, expected = first.setdefault(block.fold, (block, clips))
         if clips != expected:
             raise DataError(

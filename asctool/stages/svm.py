@@ -33,6 +33,8 @@ class Settings:
         for name in ("calibration_folds", "tune_folds"):
             if getattr(self, name) < 2:
                 raise UsageError(f"{name}={getattr(self, name)}: two at least")
+        if self.seed < 0:
+            raise UsageError(f"seed={self.seed}: 0 at least")
         if not self.tune_kernels or not self.tune_c or not all(c > 0 for c in self.tune_c):
             raise UsageError("tune_kernels and tune_c: one of each at least, every c above 0")
 
@@ -83,7 +85,8 @@ def svm(
         options |= {"tune": tried, "tune_folds": own.tune_folds}
     else:
         options |= {"kernel": kernel, **settings.as_dict(config)}
-    recipe = Recipe("posterior", "svm", VERSION, options, {"embeddings": store.content, "labels": _labels_hash(store)})
+    inputs = {"embeddings": store.content, "tables": manifest.hash_tables(store.tables)}
+    recipe = Recipe("posterior", "svm", VERSION, options, inputs)
     if manifest.settled(
         output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, "rbf" if tune else kernel, name)
     ):
@@ -117,6 +120,8 @@ def svm(
         own.calibration_folds,
     )
     with atomic.writer_lock(output):
+        if manifest.settled(output, recipe, force):
+            return False  # by somebody else, meanwhile
         wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
         out = _rows(columns, wanted, calibrated.predict(model, columns["array"][wanted]), fold, subset, name)
         protocol = {**next(iter(store.manifest.get("protocol", {"": {}}).values())), "kernel and C": chosen_on}
@@ -158,6 +163,7 @@ def apply(
     _check_network(store, other)
     fold, name = _fold_of(store, other.manifest["fold"]), system or str(other.manifest["systems"][0])
     inputs = {"embeddings": store.content, "svm": other.content, "machine": other.manifest["files"][MODEL]}
+    inputs["tables"] = manifest.hash_tables(store.tables)
     recipe = Recipe("posterior", "svm", VERSION, {"fold": fold, "system": name}, inputs)
     columns = store.columns("clip_id", "start", "array", "subset")
     wanted = np.flatnonzero((columns["subset"] == "valid") | (columns["subset"] == "test"))
@@ -169,6 +175,8 @@ def apply(
         return False
     model = dict(arrays.decode(data))
     with atomic.writer_lock(output):
+        if manifest.settled(output, recipe, force):
+            return False  # by somebody else, meanwhile
         posteriors = calibrated.predict(model, columns["array"][wanted])
         write_rows(
             output,
@@ -242,11 +250,6 @@ def _fold_of(store: Store, fold: int | None) -> int:
 def _subsets(store: Store, clip_ids: np.ndarray, fold: int) -> np.ndarray:
     of_clip = store.tables.subset_of(fold)
     return np.array([of_clip.get(clip_id, "") for clip_id in clip_ids])
-
-
-def _labels_hash(store: Store) -> str:
-    clips = store.tables.clips
-    return manifest.content_hash(*store.tables.classes, *(f"{c.clip_id} {c.labels} {c.group}" for c in clips))
 
 
 def _training_rows(store: Store, clip_ids: np.ndarray, subset: np.ndarray) -> np.ndarray:

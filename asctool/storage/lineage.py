@@ -81,7 +81,8 @@ def _svm(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
 
 
 def _fused(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
-    names = sorted((name for name in store.manifest["inputs"]), key=lambda name: int(name.split()[-1]))
+    given = (name for name in store.manifest["inputs"] if name.startswith("posteriors "))
+    names = sorted(given, key=lambda name: int(name.split()[-1]))
     of = []
     for name in names:
         part = _open(store, name, lambda path: Store(path, *KINDS))

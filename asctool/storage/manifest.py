@@ -22,6 +22,7 @@ from typing import Any
 from asctool import __version__
 from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
 from asctool.storage import atomic, parts, rehearsal
+from asctool.storage.dataset import Tables, encode_tables
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
 from asctool.storage.settings import differences
@@ -73,6 +74,11 @@ def content_hash(*parts: str | bytes) -> str:
         digest.update(len(data).to_bytes(8, "little"))
         digest.update(data)
     return digest.hexdigest()
+
+
+def hash_tables(tables: Tables) -> str:
+    """Of all that clips, folds and classes say, for recipes of what is made by these or holds them."""
+    return content_hash(*encode_tables(tables).values())
 
 
 def describe(recipe: Recipe, **more: Any) -> dict[str, Any]:

@@ -17,10 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 
-from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.storage import arrays, atomic, manifest
+from asctool.errors import DataError, IntegrityError, UsageError, WouldWrite
+from asctool.storage import arrays, atomic, manifest, parts
 from asctool.storage.dataset import Tables, decode_tables, encode_tables
 from asctool.storage.manifest import Recipe
+from asctool.storage.parts import Part
 
 KINDS = ("waveform", "feature", "embedding", "tag", "attention", "posterior")
 SHARD_BYTES = 16 << 20  # small enough that a kill costs seconds, large enough that a million clips make few files
@@ -29,15 +30,39 @@ Columns = dict[str, np.ndarray]
 log = logging.getLogger("asctool")
 
 
-def plan_shards(clip_bytes: Sequence[int], shard_bytes: int = SHARD_BYTES) -> list[tuple[int, int]]:
-    """Ranges of clips that make a shard each, from the bytes that each clip will take; the same however many jobs."""
+def plan_shards(
+    clip_bytes: Sequence[int], shard_bytes: int = SHARD_BYTES, *, apart: Sequence[object] = ()
+) -> list[tuple[int, int]]:
+    """Ranges of clips that make a shard each, from the bytes that each clip will take; the same however many jobs.
+
+    Neighbours that differ in what ``apart`` has of each clip, such as the number of channels, share no shard.
+    """
     ranges, first, size = [], 0, 0
     for index, need in enumerate(clip_bytes):
-        if size and size + need > shard_bytes:
+        differs = bool(apart) and index > 0 and apart[index] != apart[index - 1]
+        if differs or (size and size + need > shard_bytes):
             ranges.append((first, index))
             first, size = index, 0
         size += need
     return [*ranges, (first, len(clip_bytes))] if len(clip_bytes) else []
+
+
+def update_tables(directory: Path, tables: Tables, stage: str, dry_run: bool = False, part: Part | None = None) -> bool:
+    """Rewrite the tables of a store whose rows are right; whether there was anything to rewrite."""
+    wanted = encode_tables(tables)
+    if _has(wanted, manifest.read(directory)):
+        return False
+    if dry_run:
+        raise WouldWrite(f"{directory}: its rows are there; {stage} would bring its tables up to date")
+    with parts.in_turn(directory, part):
+        old = manifest.read(directory)
+        if not _has(wanted, old):  # another part may have been first
+            manifest.commit(directory, old, wanted)
+    return True
+
+
+def _has(tables: dict[str, bytes], found: dict[str, Any]) -> bool:
+    return all(atomic.sha256(content) == found["files"].get(name) for name, content in tables.items())
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ def write_feature_rows(features: Path, output: Path, plan: Plan, fold: int, forc
     store = Store(features, "feature")
     ((method, config),) = plan.methods.items()
     options = {"method": method, "fold": fold, **plan.options}
-    recipe = Recipe("feature", "augment", VERSION, options, {"features": store.content})
+    inputs = {"features": store.content, "tables": manifest.hash_tables(store.tables)}
+    recipe = Recipe("feature", "augment", VERSION, options, inputs)
     if manifest.settled(output, recipe, force, dry_run, lambda: _estimate_rows(store, plan, fold)):
         return False
     data, train = _training_rows(store, fold)
