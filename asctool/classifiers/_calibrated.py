@@ -13,6 +13,7 @@ from asctool import registry
 from asctool.classifiers import _folds, _inputs, _platt, _scaling
 
 Arrays = dict[str, np.ndarray]
+FLATTEST = -0.01  # slope of a sigmoid, for a score of one deviation
 MACHINE = "machine_"  # before the names of the kernel's own arrays
 
 
@@ -89,8 +90,21 @@ def _sigmoids(
     if not apt.any():
         return _platt.fit(own(), targets, n_classes)
     pooled = known & apt
-    a, b = (np.full(n_classes, value) for value in _platt.fit_one(held_out[pooled], positive[pooled]))
+    a, b = (np.full(n_classes, value) for value in _rising(held_out[pooled], positive[pooled]))
     for index in np.flatnonzero(apt):
         rows = known[:, index]
-        a[index], b[index] = _platt.fit_one(held_out[rows, index], positive[rows, index])
+        a[index], b[index] = _rising(held_out[rows, index], positive[rows, index])
     return a, b
+
+
+def _rising(scores: np.ndarray, positive: np.ndarray) -> tuple[float, float]:
+    """Platt's sigmoid, but never one that falls: held-out scores of few rows may run against the labels by chance.
+
+    Then the posterior is next to the prior, and grows with the score all the same.
+    """
+    a, b = _platt.fit_one(scores, positive)
+    flattest = FLATTEST / (float(scores.std()) or 1.0)
+    if a <= flattest:
+        return a, b
+    prior = float(np.log(((~positive).sum() + 1) / (positive.sum() + 1)))
+    return flattest, prior - flattest * float(scores.mean())

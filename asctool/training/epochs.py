@@ -39,12 +39,25 @@ def draw(settings: Settings, epoch: int, classes: np.ndarray, heads: np.ndarray 
         return Epoch(rows, None, None)
     module = mixing(settings.mix)
     config = module.Config(settings.mix_alpha) if settings.mix == "mixup" else module.Config()
-    partners, ratios = np.empty(len(classes), np.int64), np.empty(len(classes), np.float32)
-    for kind in [slice(None)] if heads is None else [np.flatnonzero(heads == head) for head in np.unique(heads)]:
-        parameters = module.draw(generator, classes[kind], config)
-        partners[kind] = np.arange(len(classes))[kind][parameters.partners]
-        ratios[kind] = parameters.ratios
-    return Epoch(rows, partners[rows], ratios[rows])
+    turn = _turns(rows)
+    shape = (int(turn.max(initial=0)) + 1, len(classes))  # a row that comes again gets another partner
+    partners, ratios = np.empty(shape, np.int64), np.empty(shape, np.float32)
+    for number in range(len(partners)):
+        for kind in [slice(None)] if heads is None else [np.flatnonzero(heads == head) for head in np.unique(heads)]:
+            parameters = module.draw(generator, classes[kind], config)
+            partners[number, kind] = np.arange(len(classes))[kind][parameters.partners]
+            ratios[number, kind] = parameters.ratios
+    return Epoch(rows, partners[turn, rows], ratios[turn, rows])
+
+
+def _turns(rows: np.ndarray) -> np.ndarray:
+    """How often each row came before, (row,)."""
+    order = np.argsort(rows, kind="stable")
+    ordered = rows[order]
+    first = np.searchsorted(ordered, ordered)  # where the same ones begin
+    turn = np.empty(len(rows), np.int64)
+    turn[order] = np.arange(len(rows)) - first
+    return turn
 
 
 def _order(generator: np.random.Generator, n_there: int, n_rows: int) -> np.ndarray:

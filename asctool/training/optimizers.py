@@ -31,8 +31,9 @@ LOSSES = {"kl": kl_divergence, "bce": binary_cross_entropy}
 
 def make(settings: Settings, network: nn.Module, device: torch.device) -> torch.optim.Optimizer:
     """The optimiser; weight decay falls on weight matrices and filters only."""
-    weights = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
+    trained = [p for p in network.parameters() if p.requires_grad]
+    weights = [p for p in trained if p.ndim > 1]
+    others = [p for p in trained if p.ndim <= 1]
     groups = [{"params": weights, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     fused = device.type == "cuda"
     if settings.optimizer == "sgd":

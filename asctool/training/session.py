@@ -157,6 +157,7 @@ class Session:
         except UsageError as error:
             raise UsageError(f"{self.output}: {error}") from error
         self.progress = _Progress(**state["progress"])
+        self._check_figures()
         log.info("going on after epoch %d", self.trainer.epoch)
         threads = torch.get_num_threads()
         if state["threads"] != threads:
@@ -165,6 +166,16 @@ class Session:
                 "will not equal an uninterrupted run's bit for bit",
                 state["threads"],
                 threads,
+            )
+
+    def _check_figures(self) -> None:
+        """UsageError where test rows are looked at in every epoch and were not when this was begun, or the reverse."""
+        before = any(key.startswith("test_") for key in self.progress.history[0])
+        if before != ("test" in self.parts):
+            begun, now = ("with", "without") if before else ("without", "with")
+            raise UsageError(
+                f"{self.output}: was begun {begun} --monitor test, and this is {now}: go on {begun} it, or begin anew "
+                "with --force"
             )
 
     def _finish(self, writer: RunWriter) -> None:

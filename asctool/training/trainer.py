@@ -48,6 +48,7 @@ class Trainer:
         self.processes = processes
         if settings.sync_batchnorm and processes.size > 1:
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]
+        _freeze_idle_heads(network, examples)
         self.network = devices.place(network, device)
         self.wrapped = processes.wrapped(self.network)  # the same, with gradients of all processes
         self.optimizer = optimizers.make(settings, self.network, device)
@@ -181,6 +182,17 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.epoch = state["epoch"]
+
+
+def _freeze_idle_heads(network: nn.Module, examples: Examples) -> None:
+    """Keep heads that judge no row out of the training: optimisers and other processes would wait for their gradients.
+
+    Where rows do not name their heads, the first judges them all.
+    """
+    named = examples.beside is not None and examples.beside.ndim == 1
+    if getattr(network, "N_HEADS", 1) > 1 and not named:
+        for head in list(network.heads)[1:]:  # type: ignore[arg-type]
+            head.requires_grad_(False)
 
 
 def normaliser(normalization: Normalization, device: torch.device) -> Callable[[Tensor], Tensor]:
