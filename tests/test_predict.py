@@ -23,7 +23,7 @@ from asctool.storage import audio, bundle
 from asctool.storage.bundle import Bundle, Step
 from asctool.storage.store import Store
 from asctool.training import portable
-from asctool.training.predictor import Predictor
+from asctool.training.predictor import Piece, Predictor
 
 TOLERANCE = 2e-5  # of a posterior: batches of another size round otherwise, and a product of segments adds that up
 
@@ -206,6 +206,21 @@ def test_standard_input_is_a_recording(
         answer = json.loads(capsys.readouterr().out)
         assert answer["recording"] == "-"
         assert ("class" in answer) is (expected == 0) and "/tmp" not in answer.get("problem", "")
+
+
+def test_what_is_wrong_with_standard_input_is_told(
+    lab: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the words are."""
+
+    def refuse(path: Path, seconds: float) -> Iterator[Piece]:
+        raise DataError("2 channels, where 1 was learned from")
+        yield
+
+    monkeypatch.setattr(stage.audio, "pieces", refuse)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"audio")))
+    assert run(["predict", "-", "--model", str(lab / "model.asc"), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["problem"] == "2 channels, where 1 was learned from"
 
 
 BAD = {

@@ -22,6 +22,7 @@ from asctool.corpora._corpus import Corpus, refuse
 from asctool.corpora._folds import leaks
 from asctool.corpora._names import ids_of_paths, look_alikes, shortened, warn_of_case
 from asctool.corpora._table_rows import Entry, Reading, columns_of, parse_row
+from asctool.errors import UsageError
 from asctool.storage.dataset import Clip, FoldRow
 from asctool.storage.tables import read_table
 
@@ -34,6 +35,10 @@ class Config:
     delimiter: str | None = None  # comma, tab or semicolon; none: comma or tab, as the header has it
     label_separator: str = ";"  # between several labels of a clip; a backslash before a ; keeps it
     allow_absolute: bool = False  # let paths lead out of root
+
+    def __post_init__(self) -> None:
+        if not self.label_separator:
+            raise UsageError("label_separator is empty; give what stands between several labels of a clip")
 
 
 def read(source: Path, config: Config) -> Corpus:

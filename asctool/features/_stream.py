@@ -8,7 +8,7 @@ the bit. Longer ones carry the state of denoiser and resampler and the context o
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -327,6 +327,8 @@ def plan_of(features: dict[str, Any], denoise: dict[str, Any] | None, row: tuple
     own, config = settings.split(rest, _Cut, registry.load("features", name).Config)
     _check_size(own.sample_rate, config, row)
     config.validate(own.sample_rate)
+    if own.segment_frames is None:  # rows were whole clips: nothing was cut or left out
+        own = replace(own, segment_hop_frames=None, silence_db=None)
     length = own.segment_frames or row[-1]
     hop = own.segment_hop_frames or length
     bands = (config.n_bands,) if hasattr(config, "n_bands") else ()

@@ -85,7 +85,7 @@ def predict(
     for heard in predictor.hear_each(_pieces(recordings, names), timeline):
         name = names[0]
         if isinstance(heard, DataError):
-            yield Answer(shown(name), problem=_reason(heard, name))
+            yield Answer(shown(name), problem=str(heard))
         else:
             for span in _spans(heard, predictor, limit) if timeline else ():
                 segment += 1
@@ -110,7 +110,11 @@ def _pieces_of(path: str) -> Iterator["Piece"]:
     if Path(path).is_dir():
         raise DataError("holds no audio files")
     with _file(path) as file:
-        yield from audio.pieces(file, PIECE_SECONDS)
+        try:
+            yield from audio.pieces(file, PIECE_SECONDS)
+        except DataError as error:  # without the name of the file, which stands beside the answer
+            reason = str(error).removeprefix(f"{file}: ").removeprefix(f"{str(file)!a}: ")
+            raise DataError(reason) from error
 
 
 def shown(path: str) -> str:
@@ -142,13 +146,6 @@ def _file(path: str) -> Iterator[Path]:
         shutil.copyfileobj(sys.stdin.buffer, file)
         file.flush()
         yield Path(file.name)
-
-
-def _reason(error: DataError, path: str) -> str:
-    """What is wrong, without the name of the file, which stands beside it."""
-    if path == STANDARD_INPUT:
-        return str(error).partition(": ")[2]
-    return str(error).removeprefix(f"{path}: ").removeprefix(f"{path!a}: ")
 
 
 def _spans(heard: "Stretch", predictor: "Predictor", limit: float) -> Iterator[Span]:

@@ -22,6 +22,8 @@ class Copies:
     def __post_init__(self) -> None:
         if self.copies < 1:
             raise UsageError(f"copies={self.copies}: must be 1 at least")
+        if self.seed < 0:
+            raise UsageError(f"seed={self.seed}: 0 at least")
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Rows:
     def __post_init__(self) -> None:
         if not self.rows_per_row > 0:
             raise UsageError(f"rows_per_row={self.rows_per_row}: must be above 0")
+        if self.seed < 0:
+            raise UsageError(f"seed={self.seed}: 0 at least")
 
 
 @dataclass(frozen=True)
