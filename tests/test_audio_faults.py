@@ -14,6 +14,7 @@ from asctool.cli import run
 from asctool.errors import EnvironmentFailure
 from asctool.stages.prep import Settings
 from asctool.storage import audio, inspection
+from asctool.storage._frames import mp3_frame_bytes
 from asctool.storage.audio import AudioFacts
 
 
@@ -198,6 +199,102 @@ def test_16_bit_samples_are_those_of_soundfile_and_parts_are_slices(tmp_path: Pa
     np.testing.assert_array_equal(whole, exact)
     part, _ = audio.read(tmp_path / "a.wav", start=0.125, duration=0.25)
     np.testing.assert_array_equal(part, exact[:, 1000:3000])
+
+
+def bursts(rate: int, channels: int, seconds: int = 6) -> np.ndarray:
+    """Noise of a new level each tenth of a second: an mp3 encoder keeps bits of quiet frames for loud ones."""
+    rng = np.random.default_rng(0)
+    levels = np.repeat(rng.choice([0.001, 0.01, 0.1], size=10 * seconds), rate // 10)
+    return (levels[:, None] * rng.normal(size=(len(levels), channels))).clip(-0.5, 0.5)
+
+
+CODINGS = {
+    "wav": ("WAV", "PCM_24", 44100, {}),
+    "flac": ("FLAC", "PCM_16", 44100, {}),
+    "vorbis": ("OGG", "VORBIS", 44100, {}),
+    "opus": ("OGG", "OPUS", 48000, {}),
+    "mp3-48": ("MP3", "MPEG_LAYER_III", 48000, {"bitrate_mode": "CONSTANT", "compression_level": 0.95}),
+    "mp3-56": ("MP3", "MPEG_LAYER_III", 48000, {"bitrate_mode": "CONSTANT", "compression_level": 0.9}),
+    "mp3-160": ("MP3", "MPEG_LAYER_III", 44100, {"bitrate_mode": "CONSTANT", "compression_level": 0.5}),
+    "mp3-vbr": ("MP3", "MPEG_LAYER_III", 24000, {"bitrate_mode": "VARIABLE", "compression_level": 0.95}),
+}
+
+
+@pytest.mark.parametrize("name", CODINGS)
+def test_blocks_pieces_and_parts_are_those_of_one_whole_read(name: str, tmp_path: Path) -> None:
+    """soundfile seeks after each read, and an mp3 decoder then lacks the bits that frames have in earlier ones."""
+    form, subtype, rate, settings = CODINGS[name]
+    path = tmp_path / f"{name}.{form.lower()}"
+    soundfile.write(path, bursts(rate, 2), rate, subtype, format=form, **settings)
+    whole = soundfile.read(path, dtype="float32", always_2d=True)[0].T
+    assert whole.shape[1] > 3 * audio.BLOCK_SAMPLES // 2
+    exact = 6e-8  # float32 at half of full scale, rounded in another order
+    np.testing.assert_allclose(audio.read(path)[0], whole, rtol=0, atol=exact)
+    pieces = np.concatenate([piece for piece, _, _ in audio.pieces(path, 0.7)], axis=1)
+    np.testing.assert_allclose(pieces, whole, rtol=0, atol=exact)
+    for start in (0.1, 1.7, 4.3):
+        part, _ = audio.read(path, start=start, duration=1.5)
+        first = round(start * rate)
+        np.testing.assert_allclose(part, whole[:, first : first + part.shape[1]], rtol=0, atol=exact)
+
+
+def mp3_frames(data: bytes) -> list[bytes]:
+    """The frames that a file is made of."""
+    frames = []
+    while length := mp3_frame_bytes(data[:4]):
+        frames.append(data[:length])
+        data = data[length:]
+    assert not data
+    return frames
+
+
+ENCODER_AND_DECODER_DELAY = 576 + 529  # samples, which the decoder leaves out where LAME's tag tells of them
+TAGS = {
+    "none": lambda tag, count: b"",
+    "Xing without a count": lambda tag, count: tag[:36] + b"Xing" + bytes(len(tag) - 40),
+    "VBRI": lambda tag, count: (tag[:4] + bytes(32) + b"VBRI" + bytes(10) + count.to_bytes(4, "big")).ljust(len(tag)),
+}
+
+
+@pytest.mark.parametrize("tag", TAGS)
+@pytest.mark.parametrize("mode", ("VARIABLE", "CONSTANT"))
+def test_an_mp3_without_its_tag_is_read_whole(mode: str, tag: str, tmp_path: Path) -> None:
+    """libsndfile reads as many frames of it as the first ones' size lets it expect."""
+    soundfile.write(tmp_path / "a.mp3", bursts(44100, 2), 44100, format="MP3", bitrate_mode=mode, compression_level=0.5)
+    with_tag = soundfile.read(tmp_path / "a.mp3", dtype="float32")[0].T
+    first, *others = mp3_frames((tmp_path / "a.mp3").read_bytes())
+    assert first[36:40] in (b"Xing", b"Info")
+    id3v2, id3v1 = b"ID3\3\0\0\0\0\1\0" + bytes(128), b"TAG" + bytes(125)
+    (tmp_path / "b.mp3").write_bytes(id3v2 + TAGS[tag](first, len(others)) + b"".join(others) + id3v1)
+    expected = 1152 * (len(others) + (tag == "VBRI"))  # its frame is decoded too, as silence
+    facts = audio.inspect(tmp_path / "b.mp3")
+    assert facts.frames == expected
+    assert facts.warnings == ()
+    samples, _ = audio.read(tmp_path / "b.mp3")
+    assert samples.shape == (2, expected)
+    sound = samples[:, ENCODER_AND_DECODER_DELAY + 1152 * (tag == "VBRI") :][:, : with_tag.shape[1]]
+    np.testing.assert_allclose(sound, with_tag, rtol=0, atol=6e-8)
+    assert sum(piece.shape[1] for piece, _, _ in audio.pieces(tmp_path / "b.mp3", 1.0)) == expected
+    part, _ = audio.read(tmp_path / "b.mp3", start=4.5, duration=1.0)
+    np.testing.assert_allclose(part, samples[:, 198450 : 198450 + 44100], rtol=0, atol=6e-8)
+
+
+def test_an_mp3_that_gets_no_tag_is_read_whole(tmp_path: Path) -> None:
+    """LAME leaves the tag out where a frame has no room for it."""
+    constant = {"bitrate_mode": "CONSTANT", "compression_level": 0.95}
+    soundfile.write(tmp_path / "a.mp3", bursts(44100, 1), 44100, format="MP3", **constant)
+    frames = mp3_frames((tmp_path / "a.mp3").read_bytes())
+    assert b"Xing" not in frames[0] and b"Info" not in frames[0]
+    assert audio.inspect(tmp_path / "a.mp3").frames == 1152 * len(frames)
+
+
+def test_frames_of_layer_2_are_counted(tmp_path: Path) -> None:
+    """Three frames of 384 kbit/s, then 300 of 80 kbit/s, all silent: 60 252 samples by the first ones' size."""
+    sizes = [bytes([0xFF, 0xFD, bitrate << 4, 0]) for bitrate in [14] * 3 + [5] * 300]
+    data = b"".join(header.ljust(mp3_frame_bytes(header), b"\0") for header in sizes)
+    (tmp_path / "a.mp3").write_bytes(data)
+    assert audio.inspect(tmp_path / "a.mp3").frames == 303 * 1152
+    assert audio.read(tmp_path / "a.mp3")[0].shape == (2, 303 * 1152)
 
 
 def test_resampling_keeps_what_fits_and_kills_what_does_not() -> None:

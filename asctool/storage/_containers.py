@@ -17,7 +17,8 @@ MAX_CHUNKS = 10_000  # of a wav file; a real one has a dozen, and a file of empt
 def examine(source: Source, every_byte: bool) -> Layout:
     """The layout of a file, DataError where it is cut, damaged or unknown.
 
-    Pages and frames of ogg and mp3 run through the whole file, and are followed with ``every_byte`` only.
+    Pages and frames of ogg and mp3 run through the whole file, and are followed with ``every_byte`` only; so are those
+    of an mp3 without a Xing tag always, for they are its length.
     """
     if source.size == 0:
         raise source.error(f"is empty; {AGAIN}")
@@ -33,7 +34,7 @@ def examine(source: Source, every_byte: bool) -> Layout:
     if head[:4] == b"OggS":
         return ogg_layout(source) if every_byte else Layout("ogg", source.size)
     if mp3_frame_bytes(head[:4]):
-        return mp3_layout(source, start) if every_byte else Layout("mp3", source.size)
+        return mp3_layout(source, start, every_byte)
     raise source.error("is no audio in a known container (wav, aiff, flac, ogg, mp3, w64, rf64, caf, au); convert it")
 
 

@@ -1,5 +1,6 @@
 """Containers that are pages or frames to their end, ogg and mp3: each followed and checked. Nothing here decodes."""
 
+import functools
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -74,9 +75,12 @@ _KBIT_PER_S = {  # by MPEG-1 or not, and layer
     (False, _LAYER_3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
 _RATE_DIVISORS = {3: 1, 2: 2, 0: 4}  # MPEG-1, 2, 2.5
+_MAX_FRAME_BYTES = 1729  # layer 2 at 384 kbit/s and 32 kHz, padded
+_XING, _VBRI = b"Xing", b"VBRI"  # tags in a first frame that count the others; Xing's may be named Info
 _SAME_IN_ALL = 0xFFFE0C00  # bits of a header that every frame of a file shares: sync, version, layer, sample rate
 
 
+@functools.lru_cache(1024)  # the frames of a file have a few headers, and an hour has 140 000 frames
 def mp3_frame_bytes(header: bytes) -> int:
     """Length of the frame that begins with these four bytes; 0 where none does."""
     if len(header) < 4 or header[0] != 0xFF or header[1] < 0xE0:
@@ -87,23 +91,41 @@ def mp3_frame_bytes(header: bytes) -> int:
         return 0
     bit_per_s = 1000 * _KBIT_PER_S[version == 3, layer][bitrate - 1]
     rate_hz = (44100, 48000, 32000)[rate] // _RATE_DIVISORS[version]
-    samples = 576 if layer == _LAYER_3 and version != 3 else 1152
-    return samples // 8 * bit_per_s // rate_hz + (header[2] >> 1 & 1)
+    return _frame_samples(header) // 8 * bit_per_s // rate_hz + (header[2] >> 1 & 1)
 
 
-def mp3_layout(source: Source, start: int) -> Layout:
-    """Layout of an mp3 file whose frames follow each other without a gap, as many as its first one tells."""
-    promised = _promised_frames(source.at(start, 200))
+def _frame_samples(header: bytes) -> int:
+    """Samples of a channel in a frame."""
+    version, layer = header[1] >> 3 & 3, header[1] >> 1 & 3
+    return 576 if layer == _LAYER_3 and version != 3 else 1152
+
+
+def mp3_layout(source: Source, start: int, every_byte: bool) -> Layout:
+    """Layout of an mp3 file whose frames follow each other without a gap, as many as its first one tells.
+
+    Without a Xing tag libsndfile estimates the number of frames, as the file's size over that of its first frames, and
+    reads no further. Here the samples are counted then, and ``end`` lies far behind the file's own: with zeros up to
+    there the estimate is never too small.
+    """
+    first = source.at(start, 200)
+    tag, promised = _tag(first)
+    if tag == _XING and promised and not every_byte:
+        return Layout("mp3", source.size)
     end = _before_tags(source)
     count, position = _follow_frames(source, start, end)
     left = end - position
     if promised and count < promised:
         raise source.error(f"{CUT} or damaged: {count} frames of {promised} promised; {AGAIN}")
+    note = ""
     if promised and count > promised + 1:  # the frame that promises is counted by some encoders
-        return Layout("mp3", source.size, note=f"{count - promised - 1} frames more than promised are left unread")
+        note = f"{count - promised - 1} frames more than promised are left unread"
+        count = promised + 1
     if left and not promised and source.at(position, 4096).strip(b"\0"):
         raise source.error(f"is damaged: no frame begins at byte {position}; {AGAIN}, or {REWRITE}")
-    return Layout("mp3", source.size)
+    if tag == _XING and promised:
+        return Layout("mp3", source.size, note=note)
+    decoded = count - (tag == _XING)  # its frame is skipped; VBRI's gives silence
+    return Layout("mp3", source.size + count * _MAX_FRAME_BYTES, decoded * _frame_samples(first), note=note)
 
 
 def _follow_frames(source: Source, position: int, end: int) -> tuple[int, int]:
@@ -120,13 +142,13 @@ def _follow_frames(source: Source, position: int, end: int) -> tuple[int, int]:
     return count, position
 
 
-def _promised_frames(first: bytes) -> int:
-    """Frames that the first frame tells of, behind what it skips for the decoder; 0 where it tells nothing."""
+def _tag(first: bytes) -> tuple[bytes, int]:
+    """Tag of the first frame, behind what it skips for the decoder, and the frames that it counts; 0 if it does not."""
     mpeg1, mono = first[1] >> 3 & 3 == 3, first[3] >> 6 == 3
     tag = first[4 + ((17 if mono else 32) if mpeg1 else (9 if mono else 17)) :]
-    if tag[:4] in (b"Xing", b"Info") and tag[7] & 1:
-        return int.from_bytes(tag[8:12], "big")
-    return int.from_bytes(first[50:54], "big") if first[36:40] == b"VBRI" else 0
+    if tag[:4] in (_XING, b"Info"):
+        return _XING, int.from_bytes(tag[8:12], "big") if int.from_bytes(tag[4:8], "big") & 1 else 0
+    return (_VBRI, int.from_bytes(first[50:54], "big")) if first[36:40] == _VBRI else (b"", 0)
 
 
 def _before_tags(source: Source) -> int:

@@ -39,8 +39,8 @@ class Layout:
     """What a container says of its content."""
 
     kind: str  # wav, w64, aiff, caf, au, flac, ogg, mp3
-    end: int  # bytes; what lies behind is not for the decoder
-    frames: int | None = None  # where the last block of a codec is padded
+    end: int  # bytes; what lies behind is not for the decoder, which gets zeros where the file ends before
+    frames: int | None = None  # where the last block of a codec is padded, or the decoder would estimate them
     md5: bytes | None = None  # of the samples as whole bytes, little-endian
     bits: int = 0  # of a sample, where there is an md5
     note: str = ""  # what a person should know

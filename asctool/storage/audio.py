@@ -31,6 +31,7 @@ MAX_DECODED_BYTES = 1 << 30  # of samples in memory at once
 MIN_BYTES_PER_SECOND = 100  # of sound: an eighth of what opus takes at its lowest rate, twice flac of silence
 MAX_PIECE_BYTES = 1 << 26  # of samples, where a file is read piece by piece
 BLOCK_SAMPLES = 1 << 16  # decoded at once, all channels together: 256 KiB stay in the second-level cache
+MP3_RESERVOIR = 16 * 1152  # samples; the 511 bytes kept for later frames lie in fewer, but at the lowest bit rates
 MAX_PADDING = 4096  # samples that the last block of an adpcm file may hold too many
 FULL_SCALE = {"int16": 1 << 15, "int32": 1 << 31, "float32": 1}
 
@@ -83,14 +84,13 @@ def inspect(path: Path, max_seconds: float = MAX_SECONDS) -> AudioFacts:
 def read(path: Path, start: float = 0.0, duration: float | None = None) -> tuple[np.ndarray, int]:
     """Samples (channel, sample) float32 of a part of a file (seconds), and their rate; DataError where it is broken.
 
-    Only what costs nothing is checked again: :func:`inspect` has seen every byte of a file that a stage trusts.
+    Only what costs little is checked again: :func:`inspect` has seen every byte of a file that a stage trusts.
     """
     with _opened(path) as source:
         layout = examine(source, every_byte=False)
         with _decoder(source, layout) as file:
             first, wanted = _part(file, layout, source, start, duration)
-            if first:
-                file.seek(first)
+            _seek(file, first)
             samples = np.empty((file.channels, wanted), np.float32)
             dtype = "int16" if file.subtype == "PCM_16" else "float32"
             got = 0
@@ -188,9 +188,17 @@ def _decoder(source: Source, layout: Layout) -> Iterator["SoundFile"]:
     """
     import soundfile
 
-    with _without_tail(source, layout) as handle:
+    class Stream(soundfile.SoundFile):
+        def seekable(self) -> bool:
+            """False, for soundfile seeks after each read where it may, and mp3 then lacks the bits of earlier frames.
+
+            :meth:`seek` does not ask.
+            """
+            return False
+
+    with _as_decoded(source, layout) as handle:
         try:
-            with soundfile.SoundFile(handle, closefd=False) as file:
+            with Stream(handle, closefd=False) as file:
                 if not MIN_RATE_HZ <= file.samplerate <= MAX_RATE_HZ:
                     raise source.error(f"a sample rate of {file.samplerate} Hz is not plausible; is its header right?")
                 if not 1 <= file.channels <= MAX_CHANNELS:
@@ -202,22 +210,28 @@ def _decoder(source: Source, layout: Layout) -> Iterator["SoundFile"]:
 
 
 @contextlib.contextmanager
-def _without_tail(source: Source, layout: Layout) -> Iterator[int]:
-    """Descriptor of the audio alone: libsndfile refuses a whole wav file when another one follows it."""
-    if layout.end >= source.size:
+def _as_decoded(source: Source, layout: Layout) -> Iterator[int]:
+    """Descriptor of the file, or of a copy that ends with the layout: without a tail, or with zeros behind.
+
+    libsndfile refuses a whole wav file when another one follows it; what the zeros are for says ``mp3_layout``.
+    """
+    if layout.end == source.size:
         os.lseek(source.handle, 0, os.SEEK_SET)
         yield source.handle
         return
     with tempfile.TemporaryFile() as part:
-        for position in range(0, layout.end, BLOCK_SAMPLES):
-            part.write(source.at(position, min(BLOCK_SAMPLES, layout.end - position)))
+        end = min(layout.end, source.size)
+        for position in range(0, end, BLOCK_SAMPLES):
+            part.write(source.at(position, min(BLOCK_SAMPLES, end - position)))
+        part.truncate(layout.end)
         part.seek(0)
         yield part.fileno()
 
 
 def _frames(file: "SoundFile", layout: Layout, source: Source) -> int:
+    """Samples of a channel: those of the container where it counts them and libsndfile guesses or pads them."""
     frames = int(file.frames)
-    if layout.frames and frames - MAX_PADDING < layout.frames < frames:
+    if layout.frames is not None and (layout.kind == "mp3" or frames - MAX_PADDING < layout.frames < frames):
         frames = layout.frames
     if frames < 2:
         raise source.error(f"holds {frames} samples; leave it out")
@@ -234,6 +248,15 @@ def _part(file: "SoundFile", layout: Layout, source: Source, start: float, durat
     if wanted * file.channels * 4 > MAX_DECODED_BYTES:
         raise source.error(f"{wanted / rate:.0f} s x {file.channels} channels do not fit in 1 GiB; cut it first")
     return first, min(wanted, frames - first)
+
+
+def _seek(file: "SoundFile", first: int) -> None:
+    """To a frame; in mp3 by way of earlier ones, for where its decoder lands it lacks the bits that those hold."""
+    earlier = min(first, MP3_RESERVOIR) if file.format == "MP3" else 0
+    if first:
+        file.seek(first - earlier)
+    for _ in _blocks(file, earlier, "float32"):
+        pass
 
 
 def _blocks(file: "SoundFile", frames: int, dtype: str) -> Iterator[np.ndarray]:
