@@ -1,6 +1,7 @@
 """A long recording's time line: told while it is read, and the same as when it is told at the end."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 from conftest import asctool
 
 from asctool.stages import predict as stage
+from asctool.storage.bundle import Step
+from asctool.training import portable
 from asctool.training.predictor import Heard, Piece, Predictor, Stretch
 
 RATE = 16000
@@ -58,6 +61,37 @@ def test_stretches_are_the_line_of_the_whole(which: list[int], models: list[Path
         whole = parts[-1]
         assert isinstance(whole, Heard)
         np.testing.assert_allclose(whole.posterior, expected.posterior, atol=1e-3)
+
+
+def unlike(kind: str, rows: np.ndarray) -> np.ndarray:
+    """Posteriors in which any two segments differ much: what is behind the point of their level."""
+    share = rows.mean((1, 2, 3), dtype=float) % 0.1 * 10
+    return np.stack([share, 1 - share, *[np.zeros(len(rows))] * 4], 1).astype(np.float32)
+
+
+TWO = (Step("network", "a", 0, 1), Step("network", "b", 1, 1))
+FUSED = (*TWO, Step("network", "c", 0, 1), Step("fuse", "b + c", of=(1, 2), rule="product", level="clip"))
+
+
+@pytest.mark.parametrize(("deaf", "steps", "results"), [(1, TWO, (0, 1)), (0, TWO, (1, 0)), (1, FUSED, (0, 3))])
+def test_a_silence_that_a_network_leaves_out_is_told_when_its_end_is_known(
+    deaf: int, steps: tuple[Step, ...], results: tuple[int, ...], models: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its second half is nearer to what comes then. Of what is fused, neighbours have neighbours of their own."""
+    monkeypatch.setattr("asctool.training.predictor.BATCH_ROWS", 8)  # told more often
+    predictor = Predictor(replace(portable.gather(models), steps=steps, results=results), "cpu")
+    for number, network in enumerate(predictor.networks):
+        monkeypatch.setattr(network, "compute", unlike)
+        if number == deaf:
+            network.plan = replace(network.plan, silence_db=-60.0)
+    samples = np.random.default_rng(0).normal(size=(1, 100 * RATE)).astype(np.float32) / 9
+    samples[:, 3 * RATE : 90 * RATE] *= 1e-4
+    cut = [(samples[:, 8 * i * RATE : 8 * (i + 1) * RATE], RATE, i == 12) for i in range(13)]
+    expected = predictor.hear(cut)
+    parts = list(predictor.hear_each([cut], in_stretches=True))
+    assert len(parts) > 1
+    np.testing.assert_array_equal(np.concatenate([part.starts for part in parts]), expected.starts)
+    np.testing.assert_allclose(np.concatenate([part.timeline for part in parts]), expected.timeline, atol=2e-5)
 
 
 def test_the_first_segments_come_before_the_second_piece_is_read(models: list[Path]) -> None:

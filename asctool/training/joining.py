@@ -48,6 +48,15 @@ class Joining:
         """The same along time."""
         return self._final(leaves, along_time=True)
 
+    @property
+    def depth(self) -> int:
+        """How many times, one after the other, ``line`` may look for the segments that are nearest to others."""
+        below = max(self._depth_of(result) + (self.steps[result].do == "fuse") for result in self.results)  # its folds
+        return below + (len(self.results) > 1)
+
+    def _depth_of(self, number: int) -> int:
+        return 1 + max(map(self._depth_of, self.steps[number].of)) if self.steps[number].do == "fuse" else 0
+
     def _final(self, leaves: Mapping[int, Part], along_time: bool) -> Part:
         """All results as one."""
         joined = []

@@ -26,6 +26,7 @@ from asctool.training.loading import Trained
 Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
 BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
 MAX_WAITING = 64  # recordings
+ROUNDING = 1e-6  # seconds: far above that of times, far below a frame
 
 
 @dataclass(frozen=True)
@@ -266,17 +267,18 @@ class _Recording:
 
     def stretch(self) -> Iterator[Stretch]:
         """The segments that are known by now and have not been told, where there are any."""
-        # A segment is known when every way of cutting has come to its middle: what counts there is the nearest one.
-        decided = min(_middle_of_last_cut(segments) for segments in self.segments.values())
         leaves = self._leaves(self.told.of_leaf)
-        if all(len(part.rows) for part in leaves.values()):
-            found = self._cut(self.predictor.joining.line(leaves), decided)
-            for number, part in leaves.items():
-                assert part.starts is not None
-                passed = int(np.searchsorted(part.starts + part.seconds / 2, decided, "right"))
-                self.told.of_leaf[number] += max(0, passed - 1)  # the last one may be nearest to the next middle
-            if len(found.starts):
-                yield found
+        if not all(len(part.rows) for part in leaves.values()):
+            return
+        depth = self.predictor.joining.depth
+        middles = [_middles(part) for part in leaves.values()]
+        last_cuts = [self._last_cut(number) for number in leaves]
+        decided = _decided(middles, last_cuts, depth)
+        found = self._cut(self.predictor.joining.line(leaves), decided)
+        for number, passed in zip(leaves, _passed(middles, decided, depth)):
+            self.told.of_leaf[number] += passed
+        if len(found.starts):
+            yield found
 
     def heard(self) -> Heard:
         """The recording as a whole, and its segments that have not been told."""
@@ -303,6 +305,11 @@ class _Recording:
                 out[number] = self.predictor.part(number, *parts)
         return out
 
+    def _last_cut(self, number: int) -> float:
+        """Seconds to the middle of the last segment that was cut for a step, whether or not it was kept."""
+        plan = self.predictor.networks[self.predictor.steps[number].network].plan
+        return self.segments[plan].last_cut + plan.segment_seconds / 2
+
     def _begin(self, samples: np.ndarray, rate: int) -> None:
         for plan, numbers in self.predictor.plans.items():
             network = self.predictor.networks[min(numbers)]
@@ -322,10 +329,44 @@ def _model(bundle: Bundle, number: int) -> dict[str, np.ndarray]:
     return arrays | ({"kernel": np.array(step.kernel.encode())} if step.do == "svm" else {})
 
 
-def _middle_of_last_cut(segments: Segments) -> float:
-    """Seconds to the middle of the last segment that was cut, whether or not it is loud enough to be kept."""
-    plan = segments.plan
-    return segments.last_cut + plan.segment_seconds / 2
+def _middles(part: Part) -> np.ndarray:
+    """Of segments, in seconds."""
+    assert part.starts is not None
+    return part.starts + part.seconds / 2
+
+
+def _decided(middles: Sequence[np.ndarray], last_cuts: Sequence[float], depth: int) -> float:
+    """Up to which second it is known what counts there, from the middles of what each leaf has kept and last cut.
+
+    What counts is the nearest segment that was kept, and the next one to be kept may come right behind the last cut.
+    So of a silence that some networks leave out the second half waits, as posteriors of the others, all of which stay
+    until the recording's end anyway, for the answer of the whole; no row of features waits. Where segments near to
+    others are looked for ``depth`` times over, those in between have to be decided too.
+    """
+    decided = min(float(own[-1] + last) / 2 for own, last in zip(middles, last_cuts))
+    for _ in range(depth - 1):
+        decided = min(decided, *(_turning(own, decided) for own in middles))
+    return decided
+
+
+def _turning(middles: np.ndarray, seconds: float) -> float:
+    """Up to where the nearest of these is no later than a time."""
+    n_before = int(np.searchsorted(middles, seconds, "right"))
+    if n_before == 0:
+        return -math.inf
+    return float(middles[n_before - 1] + middles[n_before]) / 2 - ROUNDING if n_before < len(middles) else math.inf
+
+
+def _passed(middles: Sequence[np.ndarray], decided: float, depth: int) -> list[int]:
+    """How many rows of each leaf count nowhere after that."""
+    for _ in range(depth - 1):  # what is near to the earliest that is near
+        decided = min(decided, *(float(own[_last_before(own, decided)]) for own in middles))
+    return [_last_before(own, decided) for own in middles]
+
+
+def _last_before(middles: np.ndarray, seconds: float) -> int:
+    """Place of the last no later than that, or 0: it may be the nearest to what comes next."""
+    return max(0, int(np.searchsorted(middles, seconds, "right")) - 1)
 
 
 def _from(parts: list[np.ndarray], first: int) -> np.ndarray:
