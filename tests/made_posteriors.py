@@ -1,10 +1,13 @@
-"""Posterior stores of any content, written as the stages write them."""
+"""Posterior stores of any content, written as the stages write them; and a second writer of one."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
+from asctool.storage import manifest
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import write_rows
@@ -90,3 +93,16 @@ def store_of_folds(
     rows = np.concatenate(list(arrays.values()))
     make_store(path, tables, [clip for of in ids.values() for clip in of], rows, system, folds, **more)
     return path, arrays
+
+
+def meanwhile(patch: pytest.MonkeyPatch, write: Callable[[], object]) -> None:
+    """Have another writer come when the next stage has looked what is there, and has not begun to write."""
+    look = manifest.settled
+
+    def settled(*given: Any, **more: Any) -> bool:
+        patch.setattr(manifest, "settled", look)
+        found = look(*given, **more)
+        write()
+        return found
+
+    patch.setattr(manifest, "settled", settled)

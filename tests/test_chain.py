@@ -3,6 +3,8 @@
 import json
 import re
 import runpy
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import soundfile
 from conftest import SMALL, asctool
 
 from asctool.cli import run
-from asctool.storage.store import Store
+from asctool.storage.store import Store, update_tables
 
 
 def code(*arguments: object) -> int:
@@ -169,6 +171,38 @@ def test_labels_that_change_leave_the_shards(corpus: Path, tmp_path: Path) -> No
     asctool("featurize", tmp_path / "data", tmp_path / "store", *features)
     assert Store(tmp_path / "store").tables.fold_numbers == [1, 2, 3, 4]
     assert shard.stat().st_mtime_ns == before
+
+
+LATER = {
+    "extract": ("logmel", "extract {run} {changed} {out} --kind embedding"),
+    "augment": ("logmel", "augment {changed} {out} --method spec_augment --fold 1"),
+    "svm": ("embeddings", "svm {changed} {out}"),
+    "svm --fitted": ("embeddings", "svm {changed} {out} --fitted {svm_posteriors}"),
+    "fuse": ("svm_posteriors", "fuse {changed} {out}"),
+}
+
+
+@pytest.mark.parametrize("table", ["labels", "folds"])
+@pytest.mark.parametrize("stage", LATER)
+def test_what_was_made_by_other_labels_or_folds_is_not_taken_for_the_same(
+    stage: str, table: str, chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name, command = LATER[stage]
+    shutil.copytree(chain / name, tmp_path / "changed")
+    names = {path.name: path for path in [*chain.iterdir(), tmp_path / "changed", tmp_path / "out"]}
+    words = command.format(**names).split()
+    asctool(*words)
+    tables = Store(tmp_path / "changed").tables
+    first, *others = tables.clips
+    labels = tuple(label for label in tables.classes if label not in first.labels)[:1]
+    corrected = {"labels": replace(tables, clips=(replace(first, labels=labels), *others))}
+    corrected["folds"] = replace(
+        tables, folds=tuple(row for row in tables.folds if (row.fold, row.clip_id) != (2, first.clip_id))
+    )
+    assert update_tables(tmp_path / "changed", corrected[table], "featurize")
+    capsys.readouterr()
+    assert code(*words) == 2
+    assert "was made with other options (content of tables: " in capsys.readouterr().err
 
 
 def test_a_folder_of_recordings_becomes_a_data_directory(tmp_path: Path) -> None:

@@ -112,6 +112,17 @@ def test_class_of_one_group_takes_the_sigmoid_of_the_others() -> None:
     assert model["a"][:3].min() <= model["a"][3] <= model["a"][:3].max()
 
 
+@pytest.mark.parametrize("seed", range(2))
+def test_of_a_few_rows_the_sigmoids_keep_the_order_of_the_scores(seed: int) -> None:
+    """Two recordings of each of two classes: machines of the others judge the held-out ones wrong by chance."""
+    features, targets, groups = clips(n_groups=4, rows_a_group=3, n_classes=2, seed=seed)
+    model = calibrated.fit(features, targets, groups, 2, "rbf", rbf.Config(), 0)
+    machine = rbf.fit((features - features.mean(0)) / features.std(0), targets, 2, rbf.Config(), 0)
+    scores = rbf.decision(machine, (features - features.mean(0)) / features.std(0))
+    assert (model["a"] < 0).all()
+    np.testing.assert_array_equal(calibrated.predict(model, features).argmax(1), scores.argmax(1))
+
+
 @pytest.mark.parametrize("groups_a_class", [0, 1])
 def test_one_group_in_all_or_one_a_class_still_gives_posteriors(groups_a_class: int) -> None:
     features, targets, _ = clips(n_groups=8)

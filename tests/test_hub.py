@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from asctool.cli import run
 from asctool.storage import manifest, recordings
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.recordings import open_recordings
-from asctool.storage.store import Store
+from asctool.storage.store import Store, update_tables
 
 transformers = pytest.importorskip("transformers")
 LABELS = ("Rain", "Speech; a crowd", "Engine")
@@ -163,6 +164,21 @@ def test_of_waveforms_each_row_is_embedded_and_each_clip_is_tagged(base: Path, t
     )
     halves = first.samples[0].reshape(2, 20_000)
     np.testing.assert_allclose(tags["array"][0], np.mean([network(half) for half in halves], 0), atol=1e-3)
+
+
+def test_what_holds_other_labels_is_not_taken_for_the_same(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(base / "waves", tmp_path / "waves")
+    words = ("extract", tmp_path / "waves", tmp_path / "tags", "--model", f"hf:{base / 'ast'}", "--kind", "tag")
+    asctool(*words, "--quiet")
+    tables = Store(tmp_path / "waves").tables
+    first, *others = tables.clips
+    corrected = replace(tables, clips=(replace(first, labels=others[-1].labels), *others))
+    assert corrected != tables and update_tables(tmp_path / "waves", corrected, "featurize")
+    capsys.readouterr()
+    assert code(*words) == 2
+    assert "was made with other options (content of tables: " in capsys.readouterr().err
 
 
 def test_parts_and_a_whole_are_the_same(

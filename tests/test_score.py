@@ -326,6 +326,10 @@ def test_systems_judged_on_other_clips_do_not_stand_in_one_table(tmp_path: Path)
     ]
     with pytest.raises(DataError, match="test clips of four are not those of three; their folds were made differently"):
         stage.score(paths)
+    with pytest.raises(DataError, match="their folds were made differently"):
+        stage.score(paths, allow_missing=True)
+    less = make_store(tmp_path / "less", TABLES, clips_of(TABLES, 1)[1:], drawn(3), "less")  # of the same folds
+    assert len(stage.score([paths[0], less], allow_missing=True).systems) == 2
 
 
 def test_a_system_adds_fold_by_fold(tmp_path: Path) -> None:

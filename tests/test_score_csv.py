@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_posteriors import CLASSES, clips_of, drawn, make_store, make_tables, store_of_folds
+from made_posteriors import CLASSES, clips_of, drawn, make_store, make_tables, meanwhile, store_of_folds
 
 from asctool.cli import run
 from asctool.errors import DataError, UsageError
 from asctool.stages import import_posteriors as importing
 from asctool.stages import score, submit
-from asctool.storage import data_directory, posteriors
+from asctool.storage import data_directory, manifest, posteriors
 from asctool.storage.dataset import FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store
@@ -71,6 +71,14 @@ def test_submit_and_import_through_the_command_line(tmp_path: Path, capsys: pyte
     capsys.readouterr()
     assert run(["score", str(tmp_path / "both")]) == 0
     assert "ours + theirs (chosen on test data!)" in capsys.readouterr().out
+
+
+def test_what_another_imported_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, data = table_of(tmp_path / "t.csv", ROWS), data_of(tmp_path / "data")
+    meanwhile(monkeypatch, lambda: imported(table, data, system="theirs"))
+    with pytest.raises(UsageError, match=r"was made with other options \(system: theirs -> ours\)"):
+        imported(table, data, system="ours")
+    assert manifest.read(tmp_path / "t")["systems"] == ["theirs"]
 
 
 def test_labels_and_both_in_the_order_of_the_clips(tmp_path: Path) -> None:

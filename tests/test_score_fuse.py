@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_posteriors import clips_of, drawn, make_store, make_tables, store_of_folds
+from made_posteriors import clips_of, drawn, make_store, make_tables, meanwhile, store_of_folds
 
-from asctool.errors import DataError
+from asctool.errors import DataError, UsageError
 from asctool.stages import fuse, score
 from asctool.storage import manifest, posteriors
 
@@ -87,6 +87,26 @@ def test_weights_are_learned_on_validation_rows_and_kept(tmp_path: Path) -> None
     learned = arrays.decode(Store(tmp_path / "out").read_file("fusion.h5"))
     assert learned["fold 1 weights"][0] > 0.8 and learned["fold 1 weights"].sum() == pytest.approx(1)
     assert "weights learned on validation rows" in score.tables(score.score([tmp_path / "out"]))[0].title
+
+
+def test_what_another_wrote_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, out = store_of_folds(tmp_path / "store", TABLES, level="segment")[0], tmp_path / "out"
+    meanwhile(monkeypatch, lambda: fuse.fuse([store], out, "mean"))
+    with pytest.raises(UsageError, match=r"was made with other options \(rule: mean -> product\)"):
+        fuse.fuse([store], out)
+    assert manifest.read(out)["config"]["rule"] == "mean"
+    meanwhile(monkeypatch, lambda: fuse.fuse([store], tmp_path / "same"))
+    assert not fuse.fuse([store], tmp_path / "same")
+    meanwhile(monkeypatch, lambda: fuse.fuse([store], out, "vote", force=True))
+    assert fuse.fuse([store], out, force=True)
+    assert manifest.read(out)["config"]["rule"] == "product"
+
+
+@pytest.mark.parametrize("level", fuse.LEVELS)
+def test_a_system_in_segments_and_in_clips_is_no_two_systems(level: str, tmp_path: Path) -> None:
+    paths = [store_of_folds(tmp_path / of, TABLES, level=of)[0] for of in fuse.LEVELS]
+    with pytest.raises(DataError, match="ours is given twice, as segments and as clips"):
+        fuse.fuse(paths, tmp_path / "out", level=level, allow_missing=True)
 
 
 def test_other_classes_are_refused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made_posteriors import meanwhile
 
 from asctool.cli import run
 from asctool.stages import svm as stage
@@ -96,3 +97,16 @@ def test_nothing_to_choose_from_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         assert run(["svm", str(source), str(tmp_path / "out"), "--tune", "--set", *words]) == 2
         assert told in capsys.readouterr().err
         assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("is_fitted", [False, True])
+def test_what_another_wrote_meanwhile_stays(
+    is_fitted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = embeddings(tmp_path / "in", False, n_clips=24), tmp_path / "out"
+    assert run(["svm", str(source), str(tmp_path / "one"), "--quiet"]) == 0
+    meanwhile(monkeypatch, lambda: run(["svm", str(source), str(out), "--kernel", "rbf", "--quiet"]))
+    more = ["--fitted", str(tmp_path / "one")] if is_fitted else []
+    assert run(["svm", str(source), str(out), *more, "--quiet"]) == 2
+    assert "was made with other options" in capsys.readouterr().err
+    assert manifest.read(out)["config"]["kernel"] == "rbf"

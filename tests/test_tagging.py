@@ -302,3 +302,26 @@ def test_varied_rows_go_on_from_a_checkpoint_to_the_bit() -> None:
     for _ in range(2):
         second.run_epoch()
     assert checkpoint.weights_hash(second.network) == checkpoint.weights_hash(whole.network)
+
+
+def test_a_head_that_judges_no_row_is_left_alone_and_training_goes_on_from_a_checkpoint() -> None:
+    """Rows of one kind: the optimiser has nothing of the second head, and no other process waits for it."""
+    from asctool.training import resuming
+    from asctool.training.examples import Examples
+    from asctool.training.trainer import Trainer
+
+    rng = np.random.default_rng(0)
+    targets = np.eye(3, dtype=np.float32)[np.arange(8) % 3]
+    data = Examples(rng.normal(size=(8, 1, 32, 40)).astype(np.float32), targets, np.arange(8))
+
+    def trainer() -> Trainer:
+        return Trainer(small_network(), data, Normalization((0.0,), (1.0,)), some(loss="bce"), torch.device("cpu"))
+
+    first = trainer()
+    row = {"epoch": 1, "loss": first.run_epoch().loss}
+    for weight, before in zip(first.network.parameters(), small_network().parameters()):
+        assert (weight.grad is not None) == weight.requires_grad == (not torch.equal(weight, before))
+    idle = [name for name, weight in first.network.named_parameters() if not weight.requires_grad]
+    assert idle and all(name.startswith("heads.1.") for name in idle)
+    progress = {"history": [row], "best": -1.0, "best_epoch": 0, "best_weights": None}
+    resuming.restore(trainer(), {"trainer": first.state(), "progress": progress, "threads": 1})

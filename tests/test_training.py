@@ -2,18 +2,22 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from conftest import SMALL, asctool
 from hypothesis import given
 from hypothesis import strategies as st
 from small import shape_of, small
 from torch import Tensor, nn
 
 from asctool import models, registry
+from asctool.cli import run as run_command
 from asctool.errors import DataError, UsageError
 from asctool.models._layers import InputShape
+from asctool.storage.run import RunWriter
 from asctool.training import capture, checkpoint, epochs, inference
 from asctool.training.examples import Examples, normalization_of
 from asctool.training.optimizers import kl_divergence
@@ -22,6 +26,9 @@ from asctool.training.trainer import Trainer
 
 SHAPE = InputShape(1, 64, 8)
 CPU = torch.device("cpu")
+
+
+MONITOR = ("--monitor", "test")
 
 
 def settings(**changes: object) -> Settings:
@@ -84,6 +91,31 @@ def test_every_part_of_the_state_is_needed(part: str) -> None:
     assert checkpoint.weights_hash(second.network) != checkpoint.weights_hash(whole.network)
 
 
+@pytest.mark.parametrize("begun", [(), MONITOR])
+def test_monitoring_stays_as_it_was_begun(
+    begun: tuple[str, ...],
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Or the history would have figures of some epochs only."""
+
+    def stopped(*given: object, **more: object) -> None:
+        raise KeyboardInterrupt
+
+    command = ("train", corpus / "logmel", tmp_path / "run", "--model", "cnn", "--fold", 1, "--epochs", 1, *SMALL[:2])
+    first, other = ([str(word) for word in (*command, *more, "--quiet")] for more in (begun, () if begun else MONITOR))
+    with monkeypatch.context() as patch:
+        patch.setattr(RunWriter, "finish", stopped)
+        assert run_command(first) == 130
+    capsys.readouterr()
+    assert run_command(other) == 2
+    how = ("with", "without") if begun else ("without", "with")
+    assert f"was begun {how[0]} --monitor test, and this is {how[1]}" in capsys.readouterr().err
+    asctool(*first)
+
+
 def test_a_checkpoint_with_code_in_it_is_refused() -> None:
     import io
 
@@ -139,6 +171,24 @@ def test_an_epoch_has_every_row_once_or_as_many_as_asked() -> None:
     assert len(rows) == 25 and np.bincount(rows).min() >= 2
     assert not np.array_equal(epochs.draw(settings(), 3, classes).rows, epochs.draw(settings(), 4, classes).rows)
     assert epochs.batch_ranges(17, 8) == [(0, 8), (8, 16)]  # a last batch of one row has no statistics
+
+
+@pytest.mark.parametrize("mix", epochs.MIXES)
+def test_a_row_that_comes_again_mixes_anew(mix: str) -> None:
+    """And the first time as it does in an epoch of every row once, whatever that leaves out."""
+    classes = np.arange(10) % 2
+    again = epochs.draw(settings(mix=mix, rows_per_epoch=25), 3, classes)
+    assert again.partners is not None and again.ratios is not None and len(set(again.ratios)) == 25
+    assert all(len(set(again.partners[again.rows == row])) > 1 for row in (0, 5))
+    whole, part = (epochs.draw(settings(mix=mix, rows_per_epoch=n), 3, classes) for n in (0, 7))
+    module = registry.load("transforms", mix)
+    generator = np.random.default_rng([0, 3])
+    rows = generator.permutation(10)
+    drawn = module.draw(generator, classes, module.Config())
+    for found, n_rows in ((whole, 10), (part, 7)):
+        np.testing.assert_array_equal(found.rows, rows[:n_rows])
+        np.testing.assert_array_equal(found.partners, drawn.partners[rows[:n_rows]])
+        np.testing.assert_array_equal(found.ratios, drawn.ratios[rows[:n_rows]].astype(np.float32))
 
 
 def test_kl_divergence_is_scipys() -> None:

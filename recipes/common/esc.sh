@@ -203,7 +203,7 @@ if due 7; then
         run fuse "${inputs[@]}" "$out/clips/$name-$back_end" --rule "$(rule_of "$network")" --force
         both+=("${inputs[@]}")
       done
-      if [ "$(preset_of "$network")" = phan2019 ]; then
+      if [ "$(preset_of "$network")" = phan2019 ] && [ "$(wc -w <<< "$features")" -gt 1 ]; then
         fused="$network$suffix-$back_end"
         run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$network fused${suffix/-/ } $back_end" --force
         run fuse "$out/fused/$fused" "$out/clips/$fused" --force
