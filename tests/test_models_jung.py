@@ -2,15 +2,18 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 
 from asctool import models, registry
+from asctool.dsp import segments
 from asctool.errors import UsageError
 from asctool.models._layers import InputShape
 from asctool.models.raw_resnet import Config, Network
 from asctool.stages.train import configure
-from asctool.training import summary
+from asctool.training import inference, summary
+from asctool.training.examples import Normalization
 
 LENGTH = 27000  # samples: one step is left after seven poolings
 VARIANTS = [
@@ -136,6 +139,18 @@ def test_tags_change_what_comes_out_and_have_no_effect_once_their_layers_are_zer
         if config["tags"] == "both" and config["layers"] == 0:
             built.code.weight[:, 256:] = 0
     assert torch.equal(built(waves, tags), built(waves, other))
+
+
+def test_slices_of_a_row_share_its_tags() -> None:
+    """At test, a network of random crops takes the mean over slices; each has the tags of its own row beside it."""
+    built = network({"tags": "both", "blocks": 3}, length=LENGTH)
+    waves, tags = (values.numpy() for values in rows())
+    normalization, cpu = Normalization((0.0, 0.0), (1.0, 1.0)), torch.device("cpu")
+    half = LENGTH // 2
+    got = inference.compute(built, waves, normalization, "posterior", cpu, tags=tags, slice_frames=half)
+    parts = [np.ascontiguousarray(waves[..., first : first + half]) for first in segments.starts(LENGTH, half, half)]
+    each = [inference.compute(built, part, normalization, "posterior", cpu, tags=tags) for part in parts]
+    np.testing.assert_allclose(got, np.mean(each, 0), rtol=1e-4)
 
 
 def test_codecat_keeps_the_tags_and_a_layer_brings_the_code_back_to_64() -> None:

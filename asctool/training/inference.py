@@ -71,7 +71,7 @@ def _blocks(features: np.ndarray | StreamedRows, ranges: list[tuple[int, int]]):
 def _over_slices(function: Callable[..., Tensor], length: int) -> Callable[..., Tensor]:
     """The mean over slices of a row, the last one aligned to its end; a still slice counts where all are still."""
 
-    def averaged(rows: Tensor) -> Tensor:
+    def averaged(rows: Tensor, *beside: Tensor) -> Tensor:
         firsts = segments.starts(rows.shape[-1], length, length)
         slices = torch.stack([rows[..., first : first + length] for first in firsts], 1)
         heard = (slices != slices[..., :1]).flatten(2).any(2).float()
@@ -79,7 +79,7 @@ def _over_slices(function: Callable[..., Tensor], length: int) -> Callable[..., 
         joined = slices.flatten(0, 1)
         if joined.ndim == 4:
             joined = joined.contiguous(memory_format=torch.channels_last)
-        out = function(joined).float()
+        out = function(joined, *(values.repeat_interleave(len(firsts), 0) for values in beside)).float()
         out = out.view(len(rows), len(firsts), *out.shape[1:])
         weights = heard.view(*heard.shape, *[1] * (out.ndim - 2))
         return (out * weights).sum(1) / weights.sum(1)
