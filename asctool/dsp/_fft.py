@@ -46,8 +46,8 @@ def power_kernel(length: int) -> Kernel:
             _transform(first, second, 1, half, 1)  # type: ignore[no-untyped-call]
             _sum_squares(second if ends_in_second else first, power[row], half)  # type: ignore[no-untyped-call]
 
-    # The linker knows compiled functions by name, types and a number that every process counts from one. What two
-    # processes put into the cache under one name, a third that loads both takes for one: wrong spectra, or a crash.
+    # The linker knows compiled functions by name, types and a number that every process counts from one: without its
+    # length in the name, kernels of two lengths that two processes put into the cache would bear one name.
     fill.__qualname__ += f"_{length}"
     return kept(VALUES, types.int64, types.int64, VALUES, TO_FILL)(fill)
 
