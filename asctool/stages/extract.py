@@ -134,20 +134,6 @@ def _tags_of(run: Run, store: Store, tag_stores: Sequence[Path]) -> tags.Tags | 
     return given
 
 
-def _tags_of_clips(columns: Columns) -> Columns:
-    """The mean over the rows of each clip, in the order of the rows."""
-    firsts = _first_rows(columns["clip_id"])
-    counts = np.diff(np.append(firsts, len(columns["clip_id"])))
-    means = np.add.reduceat(columns["array"].astype(np.float64), firsts) / counts[:, None]
-    out = {name: values[firsts] for name, values in columns.items() if name != "array"}
-    return out | {"start": np.zeros(len(firsts)), "array": means.astype(np.float32)}
-
-
-def _first_rows(clip_ids: np.ndarray) -> np.ndarray:
-    """Where the rows of each clip begin."""
-    return np.flatnonzero(np.r_[True, clip_ids[1:] != clip_ids[:-1]]) if len(clip_ids) else np.zeros(0, int)
-
-
 def default_system(run: Run, kind: str) -> str:
     """What a system is called in tables: network, feature and, for the network's own posteriors, softmax."""
     name = f"{run.config['model']} {run.config['features']['type']}"
@@ -200,7 +186,7 @@ class _Work:
     @cached_property
     def firsts(self) -> np.ndarray:
         """Where in ``used`` the rows of each clip begin, and the end of the last."""
-        return np.append(_first_rows(self.data.clip_ids[self.used]), len(self.used))
+        return np.append(tags.first_rows(self.data.clip_ids[self.used]), len(self.used))
 
     @cached_property
     def trained(self) -> "Trained":
@@ -253,7 +239,7 @@ class _Work:
                 "subset": data.subset[used],
                 "system": np.full(len(used), self.system),
             }
-        return _tags_of_clips(columns) if self.kind == "tag" else columns
+        return tags.of_clips(columns) if self.kind == "tag" else columns
 
     def _compute(self, used: np.ndarray) -> np.ndarray:
         """What the network says of rows: (row, ...)."""

@@ -10,12 +10,12 @@ import numpy as np
 
 from asctool import parallel
 from asctool.errors import UsageError
-from asctool.storage import audio, manifest, parts
+from asctool.storage import audio, manifest, parts, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.recordings import OfData, OfStore, open_recordings
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import Columns, ShardWriter, StoreWriter, Written, check_output
+from asctool.storage.store import ShardWriter, StoreWriter, Written, check_output
 
 if TYPE_CHECKING:
     from asctool.training.hub import Found, HubNetwork
@@ -137,13 +137,4 @@ class _Work:
             starts.append(one.start)
             rows.append(self.network(mono))
         columns = {"clip_id": np.array(clip_ids), "start": np.array(starts), "array": np.stack(rows)}
-        return self.shards.write(index, _of_clips(columns) if self.kind == "tag" else columns)
-
-
-def _of_clips(columns: Columns) -> Columns:
-    """The mean over the rows of each clip, which stand together."""
-    ids = columns["clip_id"]
-    firsts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]])
-    counts = np.diff(np.append(firsts, len(ids)))
-    means = np.add.reduceat(columns["array"].astype(np.float64), firsts) / counts[:, None]
-    return {"clip_id": ids[firsts], "start": np.zeros(len(firsts)), "array": means.astype(np.float32)}
+        return self.shards.write(index, tags.of_clips(columns) if self.kind == "tag" else columns)
