@@ -166,9 +166,14 @@ def _told(name: str, message: str, code: int, debug: bool) -> int:
     return code
 
 
+def of_several() -> bool:
+    """Whether torchrun started this process."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
 def _told_by_another(code: int) -> int | None:
     """The exit code of the process that ended a training of several first, and said why; None where that is this."""
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
+    if not of_several():
         return None
     from asctool.training import distributed
 

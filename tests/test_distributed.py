@@ -298,6 +298,32 @@ def test_torchrun_killed_and_run_again_ends_as_one_process_does(
     assert "two: is there already" in capsys.readouterr().err
 
 
+THREADED = """
+import threading, torch
+from asctool import cli
+
+def compute():
+    while True:
+        torch.ones(100) + 1
+
+for _ in range(4):
+    threading.Thread(target=compute, daemon=True).start()
+cli.main()
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [(("list", "networks"), 0), (("list", "nothing"), 2)])
+def test_a_thread_of_torchs_does_not_abort_the_end(words: tuple[str, ...], code: int, tmp_path: Path) -> None:
+    """A thread that wants Python when it is half gone aborts the process; gloo's outlive their group."""
+    script = tmp_path / "threaded.py"
+    script.write_text(THREADED)
+    with server() as port:
+        started = {**os.environ, **environment(0, 1, port)}
+        ended = subprocess.run([sys.executable, script, *words], capture_output=True, text=True, env=started)
+    assert ended.returncode == code, ended.stderr
+    assert "att_crnn" in ended.stdout or "nothing" in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("more", "code", "message"),
     [

@@ -49,7 +49,12 @@ for _name, _command in COMMANDS.items():
 
 def main() -> NoReturn:
     """The program ``asctool``."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if console.of_several():
+        from asctool.training import distributed
+
+        distributed.leave(code)
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

@@ -7,11 +7,12 @@ imported where there is somebody to talk to.
 
 import contextlib
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import numpy as np
 
@@ -175,3 +176,15 @@ def claim(code: int) -> int | None:
     except (RuntimeError, ValueError):
         return None  # torchrun is gone: say it rather twice than never
     return None if first == rank else int(its_code)
+
+
+def leave(code: int) -> NoReturn:
+    """End one of several processes at once, without Python's taking itself down.
+
+    DistributedDataParallel keeps gloo's threads alive beyond ``destroy_process_group`` (torch 2.13); one that still
+    holds a tensor asks for Python when that is half gone, which aborts the process (PyTorch issue 38228).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # as Python does: nobody is left to be told
+            stream.flush()
+    os._exit(code)
