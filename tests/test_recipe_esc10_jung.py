@@ -3,23 +3,20 @@
 import csv
 import json
 import os
-import select
 import subprocess
-import sys
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 import pytest
 import soundfile
+from recipes_here import recipe_here
 from test_recipes import RECIPES
 
-from asctool.cli import run
 from asctool.corpora._esc import CLASSES, ESC10_TARGETS
 from asctool.storage import manifest
 from asctool.storage.store import Store
 
-RECIPE = RECIPES / "esc10" / "jung2020.sh"
+SCRIPT = "esc10/jung2020.sh"
 FOLDS = range(1, 6)
 
 
@@ -42,54 +39,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def recipe(out: Path, *options: object) -> tuple[int, str]:
-    """Run it; its status and what it said. What it calls is run here, where torch is loaded once, and put in ``calls``.
-
-    The stand-in hands its words on through one pipe and waits at another for the status.
-    """
-    asked, answer, stub = (out.parent / name for name in ("asked", "answer", "asctool"))
-    for pipe in (asked, answer):
-        pipe.unlink(missing_ok=True)
-        os.mkfifo(pipe)
-    stub.write_text(f"""#!/usr/bin/env bash
-{{ printf '%s\\0' "$@"; printf '\\n'; }} > {asked}
-read -r status < {answer}
-exit "$status"
-""")
-    stub.chmod(0o755)
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    command = ["bash", RECIPE, "--out", out, "--schedule", "try", "--partial", "true", "--jobs", "1", *options]
-    said = out.parent / "said"
-    # Both pipes stay open for both directions here, so that nobody meets the end of one between two calls.
-    with (
-        said.open("w") as errors,
-        asked.open("rb+", buffering=0) as questions,
-        answer.open("rb+", buffering=0) as answers,
-    ):
-        process = subprocess.Popen(
-            [str(word) for word in command], env=os.environ | {"ASCTOOL": str(stub), "PATH": path}, stderr=errors
-        )
-        while process.poll() is None:
-            if select.select([questions], [], [], 0.05)[0]:
-                words = _line(questions).split("\0")[:-1]
-                with (out.parent / "calls").open("a") as calls:
-                    calls.write(" ".join(words) + "\n")
-                answers.write(f"{run([*words, '--quiet'])}\n".encode())
-    return process.returncode, said.read_text()
-
-
-def _line(pipe: IO[bytes]) -> str:
-    data = b""
-    while not data.endswith(b"\n"):
-        data += pipe.read(65_536)
-    return data.decode()
-
-
 @pytest.fixture(scope="module")
 def done(tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the recipe leaves of fold 2, with and without tags."""
     out = tmp_path_factory.mktemp("jung") / "out"
-    status, said = recipe(out, "--corpus", tree, "--folds", "2", "--system", "none codecat")
+    status, said = recipe_here(SCRIPT, out, "--corpus", tree, "--folds", "2", "--system", "none codecat")
     assert status == 0, said[-2000:]
     return out
 
@@ -131,7 +85,7 @@ def test_both_systems_are_judged_and_compared(done: Path) -> None:
 def test_a_second_call_trains_nothing_again(done: Path, tree: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in done.glob("**/model.pt")}
     assert len(before) == 6
-    status, said = recipe(done, "--corpus", tree, "--folds", "2", "--system", "none codecat")
+    status, said = recipe_here(SCRIPT, done, "--corpus", tree, "--folds", "2", "--system", "none codecat")
     assert status == 0, said[-2000:]
     assert {path: path.stat().st_mtime_ns for path in done.glob("**/model.pt")} == before
 
@@ -141,7 +95,9 @@ def test_all_folds_need_ten_taggers(tmp_path: Path) -> None:
     stub.write_text(f'#!/usr/bin/env bash\necho "$*" >> {tmp_path}/calls\n')
     stub.chmod(0o755)
     options = ["--out", tmp_path / "out", "--stage", "3", "--jobs", "2"]
-    subprocess.run(["bash", RECIPE, *options], env=os.environ | {"ASCTOOL": str(stub)}, check=True, timeout=60)
+    subprocess.run(
+        ["bash", RECIPES / SCRIPT, *options], env=os.environ | {"ASCTOOL": str(stub)}, check=True, timeout=60
+    )
     calls = (tmp_path / "calls").read_text().splitlines()
     taggers = [call.split("--fold ")[1].split()[0] for call in calls if "--model tag_resnet" in call]
     assert sorted(taggers) == [f"{i}{j}" for i in FOLDS for j in FOLDS if i < j]
@@ -154,7 +110,7 @@ def test_all_folds_need_ten_taggers(tmp_path: Path) -> None:
 
 def test_slips_end_the_recipe_with_status_2(tmp_path: Path) -> None:
     for options, words in (((), "give --corpus"), (("--system", "both-4"), "no system both-4 here")):
-        status, said = recipe(tmp_path / "out", *options)
+        status, said = recipe_here(SCRIPT, tmp_path / "out", *options)
         assert status == 2 and words in said
 
 

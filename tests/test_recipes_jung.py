@@ -2,10 +2,7 @@
 
 import csv
 import json
-import os
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import SHARED
+from recipes_here import recipe_here
 from test_corpora_fsdkaggle2019 import HEADERS, line, stem
 from test_recipes import RECIPES, recipe
 
@@ -95,20 +93,9 @@ def test_the_second_tagger_learns_from_the_first_one_s_tags(tmp_path: Path) -> N
     assert trained[1].split("--soft-targets ")[1].split()[0].endswith("fold2/first-tags")
 
 
-def run_recipe(name: str, folder: Path, *options: object) -> None:
-    asctool = folder / "asctool"
-    asctool.write_text(f'#!/usr/bin/env bash\nexec {sys.executable} -m asctool "$@"\n')
-    asctool.chmod(0o755)
-    command = ["bash", RECIPES / name / "run.sh", "--schedule", "try", "--partial", "true", "--jobs", "1", *options]
-    done = subprocess.run(
-        [str(word) for word in command],
-        env=os.environ | {"ASCTOOL": str(asctool)},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+def run_recipe(name: str, out: Path, *options: object) -> None:
+    status, said = recipe_here(f"{name}/run.sh", out, *options)
+    assert status == 0, said[-2000:]
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +114,7 @@ def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (base / "corpus" / layout.table).write_text("\n".join(lines) + "\n")
     vocabulary = "".join(f"{index},{name}\n" for index, name in enumerate(CLASSES))
     (base / "corpus" / "FSDKaggle2019.meta" / "vocabulary.csv").write_text(vocabulary)
-    run_recipe("fsdkaggle2019", base, "--corpus", base / "corpus", "--out", base / "out", "--folds", "1")
+    run_recipe("fsdkaggle2019", base / "out", "--corpus", base / "corpus", "--folds", "1")
     return base / "out"
 
 
@@ -166,7 +153,7 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tau_2019_goes_through_its_whole_recipe(scenes: Path, tagger: Path, tmp_path: Path) -> None:
     options = ("--tagger", tagger / "fold1" / "second-run", "--system", "both-4-1", "--kernel", "rbf")
-    run_recipe("dcase2019", tmp_path, "--corpus", scenes, "--out", tmp_path / "out", *options)
+    run_recipe("dcase2019", tmp_path / "out", "--corpus", scenes, *options)
     out = tmp_path / "out"
     assert manifest.read(out / "waveforms")["rows"] == 30
     shapes = {columns["array"].shape[1:] for columns in Store(out / "waveforms").shards(("array", "length"))}
