@@ -86,10 +86,14 @@ def test_several_devices_are_taken_in_turn(tmp_path: Path) -> None:
     assert taken == {"1": "cuda:0", "2": "cuda:1", "3": "cuda:0"}
 
 
-def test_an_unknown_system_is_told_before_anything_is_done(tmp_path: Path) -> None:
-    status, calls, err = recipe("esc50", tmp_path, "--corpus", "somewhere", "--system", "resnet")
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [(("--system", "resnet"), "no system resnet"), (("--seed", "one"), "not 'one'"), (("--seed", "0,1"), "not '0,1'")],
+)
+def test_slips_are_told_before_anything_is_done(option: tuple[str, str], words: str, tmp_path: Path) -> None:
+    status, calls, err = recipe("esc50", tmp_path, "--corpus", "somewhere", *option)
     assert (status, calls) == (2, [])
-    assert "no system resnet" in err
+    assert words in err
 
 
 def test_the_table_puts_the_paper_s_figure_beside_ours(tmp_path: Path) -> None:
@@ -107,3 +111,35 @@ def test_the_table_puts_the_paper_s_figure_beside_ours(tmp_path: Path) -> None:
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| ACRNN | 93.7 | 92.50 ± 3.50 | 1: 90.00, 2: 95.00 |" in table
     assert "| PiczakCNN | 80.5 | not measured |" in table
+
+
+def test_several_seeds_are_trained_and_their_means_fused(tmp_path: Path) -> None:
+    options = (
+        "--corpus",
+        "somewhere",
+        "--folds",
+        "1-2",
+        "--system",
+        "att_crnn",
+        "--seed",
+        "0 1 2",
+        "--augment",
+        "true",
+    )
+    status, calls, err = recipe("esc10", tmp_path, *options)
+    assert status == 0, err
+    trained = [call for call in calls if call.startswith("train")]
+    runs = {(call.split()[2].partition("/out/")[2], call.split("--seed ")[1].split()[0]) for call in trained}
+    names = [f"att_crnn-{feature}-augment" for feature in ("logmel", "gammatone")]
+    ends = {"0": "", "1": "-seed1", "2": "-seed2"}
+    assert runs == {
+        (f"fold{fold}/{name}{end}-run", seed) for fold in (1, 2) for name in names for seed, end in ends.items()
+    }
+    (drawn,) = [call for call in calls if call.startswith("augment")]
+    assert "--seed 0" in drawn
+    means = [call for call in calls if call.startswith("fuse") and "3 seeds" in call]
+    called = {call.split("--system ")[1].partition(" --")[0] for call in means}
+    words = ["logmel augment", "gammatone augment", "fused augment"]
+    every = {f"att_crnn {word} 3 seeds {end}" for word in words for end in ("softmax", "svm")}
+    assert called == every | {f"all fused 3 seeds {end}" for end in ("softmax", "svm")}
+    assert all("--rule mean" in call and call.count("/clips/") == 4 for call in means)

@@ -1,6 +1,7 @@
 # shellcheck shell=bash
 # Sourced by the recipes of ESC-10 and ESC-50, which set $corpus_name and $here: all that they have in common.
-# Systems are named network-feature[-attention][-augment], for instance acrnn-gammatone-l10-augment.
+# Systems are named network-feature[-attention][-augment][-seedN], for instance acrnn-gammatone-l10-augment; seed 0 goes
+# without a word.
 
 # shellcheck disable=SC2034,SC2154  # begin.sh reads the options and sets fold_list and parallel
 corpus=""
@@ -73,7 +74,10 @@ cut_of() {
   fi
 }
 
-# variants_of NETWORK prints its systems.
+# of_seed N prints the end of the names of its systems.
+of_seed() { [ "$1" -eq 0 ] || echo "-seed$1"; }
+
+# variants_of NETWORK prints its systems but for the seed.
 variants_of() {
   local feature place
   for feature in $(features_of "$1"); do
@@ -86,6 +90,10 @@ variants_of() {
 }
 
 for network in $system; do features_of "$network" > /dev/null; done
+if [[ ! "$seed" =~ ^[0-9]+(\ +[0-9]+)*$ ]]; then
+  echo "$0: --seed takes whole numbers with spaces between, not '$seed'" >&2
+  exit 2
+fi
 
 data="$out/data" suffix="" varied=""
 [ "$augment" = false ] || data="$out/varied" suffix=-augment varied=-varied
@@ -96,7 +104,7 @@ if due 1; then
   fi
   run prep "$corpus_name" "$corpus" "$out/data" "${parallel[@]}" ${valid:+--valid "$valid"}
   if [ "$augment" = true ]; then
-    run augment "$out/data" "$data" --method time_stretch,pitch_shift --config zhang2019 --seed "$seed" "${parallel[@]}"
+    run augment "$out/data" "$data" --method time_stretch,pitch_shift --config zhang2019 --seed "${seed%% *}" "${parallel[@]}"
   fi
 fi
 
@@ -132,8 +140,9 @@ device_of() {
 
 # Train, extract and svm of one system in one fold, named as fold1/att_crnn-logmel.
 one_system() {
-  local fold name network feature place store options where
+  local fold name network feature place store options where own_seed=0
   fold=${1%%/*} name=${1#*/}
+  [[ "$name" != *-seed* ]] || own_seed=${name##*-seed}
   fold=${fold#fold}
   IFS=- read -r network feature place _ <<< "$name"
   store=$(store_of "$network" "$feature") where=$(device_of "$fold")
@@ -150,7 +159,7 @@ one_system() {
     fi
     [ "$epochs" -eq 0 ] || options+=(--epochs "$epochs")
     [ "$rows" -eq 0 ] || options+=(--rows-per-epoch "$rows")
-    run train "$store" "$base-run" --model "$network" --fold "$fold" "${options[@]}" --seed "$seed" \
+    run train "$store" "$base-run" --model "$network" --fold "$fold" "${options[@]}" --seed "$own_seed" \
       --device "$where" ${monitor:+--monitor "$monitor"}
   fi
   if due 5; then
@@ -158,7 +167,7 @@ one_system() {
     run extract "$base-run" "$store" "$base-embedding" --kind embedding --system "${name//-/ }" --device "$where"
   fi
   if due 6 && [[ "$(back_ends_of "$network")" = *svm* ]]; then
-    run svm "$base-embedding" "$base-svm" --seed "$seed"
+    run svm "$base-embedding" "$base-svm" --seed "$own_seed"
   fi
 }
 
@@ -166,7 +175,9 @@ systems=()
 for fold in $fold_list; do
   mkdir -p "$out/logs/fold$fold"
   for network in $system; do
-    for name in $(variants_of "$network"); do systems+=("fold$fold/$name"); done
+    for name in $(variants_of "$network"); do
+      for one in $seed; do systems+=("fold$fold/$name$(of_seed "$one")"); done
+    done
   done
 done
 if due 4 || due 5 || due 6; then
@@ -183,34 +194,55 @@ folds_of() {
   for fold in $fold_list; do echo "$out/fold$fold/$1"; done
 }
 
-# fuse_all BACK_END: the product of all systems' clips, where there are several.
-fuse_all() {
-  local network name inputs=()
+# all_of BACK_END SEED prints the clips of every system.
+all_of() {
+  local network name
   for network in $system; do
     [[ "$(back_ends_of "$network")" = *$1* ]] || continue
-    for name in $(variants_of "$network"); do inputs+=("$out/clips/$name-$1"); done
+    for name in $(variants_of "$network"); do echo "$out/clips/$name$(of_seed "$2")-$1"; done
   done
-  [ ${#inputs[@]} -lt 2 ] || run fuse "${inputs[@]}" "$out/clips/all-$1" --system "all fused $1" --force
+}
+
+# fuse_seeds NAME BACK_END WORDS: the mean over the seeds of the clips of a system, which the table calls by these words.
+fuse_seeds() {
+  local one inputs=()
+  for one in $seed; do inputs+=("$out/clips/$1$(of_seed "$one")-$2"); done
+  [ ${#inputs[@]} -lt 2 ] || run fuse "${inputs[@]}" "$out/clips/$1-seeds-$2" --rule mean \
+    --system "$3 ${#inputs[@]} seeds $2" --force
 }
 
 if due 7; then
   mkdir -p "$out/clips" "$out/fused"
   for network in $system; do
+    both_features=false
+    if [ "$(preset_of "$network")" = phan2019 ] && [ "$(wc -w <<< "$features")" -gt 1 ]; then both_features=true; fi
     for back_end in $(back_ends_of "$network"); do
-      both=()
-      for name in $(variants_of "$network"); do
-        mapfile -t inputs < <(folds_of "$name-$back_end")
-        run fuse "${inputs[@]}" "$out/clips/$name-$back_end" --rule "$(rule_of "$network")" --force
-        both+=("${inputs[@]}")
+      for one in $seed; do
+        end=$(of_seed "$one") both=()
+        for name in $(variants_of "$network"); do
+          mapfile -t inputs < <(folds_of "$name$end-$back_end")
+          run fuse "${inputs[@]}" "$out/clips/$name$end-$back_end" --rule "$(rule_of "$network")" --force
+          both+=("${inputs[@]}")
+        done
+        if [ "$both_features" = true ]; then
+          fused="$network$suffix$end-$back_end" called="$network fused${suffix/-/ }${end/-/ } $back_end"
+          run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$called" --force
+          run fuse "$out/fused/$fused" "$out/clips/$fused" --force
+        fi
       done
-      if [ "$(preset_of "$network")" = phan2019 ] && [ "$(wc -w <<< "$features")" -gt 1 ]; then
-        fused="$network$suffix-$back_end"
-        run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$network fused${suffix/-/ } $back_end" --force
-        run fuse "$out/fused/$fused" "$out/clips/$fused" --force
-      fi
+      for name in $(variants_of "$network"); do fuse_seeds "$name" "$back_end" "${name//-/ }"; done
+      [ "$both_features" = false ] || fuse_seeds "$network$suffix" "$back_end" "$network fused${suffix/-/ }"
     done
   done
-  for back_end in softmax svm; do fuse_all "$back_end"; done
+  for back_end in softmax svm; do
+    for one in $seed; do
+      mapfile -t inputs < <(all_of "$back_end" "$one")
+      [ ${#inputs[@]} -gt 1 ] || continue 2
+      end=$(of_seed "$one")
+      run fuse "${inputs[@]}" "$out/clips/all$end-$back_end" --system "all fused${end/-/ } $back_end" --force
+    done
+    fuse_seeds all "$back_end" "all fused"
+  done
 fi
 
 # Everything that was fused so far, by this call or an earlier one, with the segments beside the clips.
@@ -235,6 +267,7 @@ if due 9; then
   for network in $system; do
     for name in $(variants_of "$network"); do
       [[ "$name" = *crnn* && "$name" != *-none* ]] || continue
+      name+=$(of_seed "${seed%% *}")
       read -r feature < <(cut -d- -f2 <<< "$name")
       where="$out/fold$fold/$name-attention"
       run extract "$out/fold$fold/$name-run" "$(store_of "$network" "$feature")" "$where" --kind attention \
