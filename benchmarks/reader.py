@@ -23,7 +23,7 @@ from rich.table import Table
 
 from asctool import models
 from asctool.models._layers import InputShape
-from asctool.storage import atomic, rows, streaming
+from asctool.storage import locks, rows, streaming
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, StoreWriter, plan_shards
@@ -46,7 +46,7 @@ def make_store(directory: Path, n_segments: int) -> None:
     folds = tuple(FoldRow(1, clip.clip_id, "train") for clip in clips)
     plan = plan_shards([noise.nbytes] * n_segments)
     recipe = Recipe("waveform", "featurize", 1, {"type": "waveform", "sample_rate": RATE}, {})
-    with atomic.writer_lock(directory):
+    with locks.writer_lock(directory):
         writer = StoreWriter(directory, recipe, len(plan))
         for index, (first, end) in enumerate(plan):
             columns = {

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asctool.storage import atomic, rows
+from asctool.storage import locks, rows
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, StoreWriter, plan_shards
@@ -37,7 +37,7 @@ def make_store(path: Path, n_rows: int, shape: tuple[int, ...]) -> int:
     )
     folds = tuple(FoldRow(1, clip.clip_id, "train") for clip in clips)
     noise = np.random.default_rng(0).standard_normal((ROWS_A_CLIP, *shape), np.float32)
-    with atomic.writer_lock(path):
+    with locks.writer_lock(path):
         plan = plan_shards([noise.nbytes // 2] * len(clips))
         writer = StoreWriter(path, Recipe("feature", "featurize", 1, {"type": "logmel", "rows": n_rows}), len(plan))
         for index, (first, end) in enumerate(plan):

@@ -28,7 +28,7 @@ from asctool import models, registry
 from asctool.cli import run
 from asctool.errors import IntegrityError, UsageError
 from asctool.models._layers import InputShape
-from asctool.storage import atomic, manifest
+from asctool.storage import locks, manifest
 from asctool.training import checkpoint, distributed, epochs, judging, resuming
 from asctool.training.distributed import Processes
 from asctool.training.examples import Examples, normalization_of
@@ -346,7 +346,7 @@ def test_a_refusal_is_told_once_and_ends_all(
 
 def test_a_full_disk_ends_all_and_a_lock_too(corpus: Path, tmp_path: Path) -> None:
     words = ("train", corpus / "logmel", tmp_path / "out", *TRAIN, "--epochs", 1, "--quiet")
-    with atomic.writer_lock(tmp_path / "out"):
+    with locks.writer_lock(tmp_path / "out"):
         codes, lines = commanded(tmp_path, *words)
     assert codes == [4, 4] and len(lines) == 1 and "is writing it; wait for it or stop it" in lines[0]
     codes, lines = commanded(tmp_path, *words, fault="before-checkpoint:1:full")

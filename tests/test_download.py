@@ -23,9 +23,9 @@ from asctool.cli import run
 from asctool.errors import DataError, EnvironmentFailure, UsageError
 from asctool.parallel import Silent
 from asctool.storage import download
-from asctool.storage.atomic import writer_lock
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.download import FOLDER, Archive, fetch, fetch_all
+from asctool.storage.locks import writer_lock
 from asctool.storage.unpack import STAGING, unpack
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB: several blocks

@@ -15,7 +15,7 @@ import pytest
 from test_storage_store import RECIPE, columns, tables
 
 from asctool.errors import AsctoolError, DataError, EnvironmentFailure, IntegrityError
-from asctool.storage import arrays, atomic, data_directory, manifest
+from asctool.storage import arrays, atomic, data_directory, locks, manifest
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.manifest import Recipe
 from asctool.storage.run import Run, RunWriter, check_archive
@@ -29,7 +29,7 @@ REFUSAL_SECONDS = 2.0
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of five shards and one file more."""
     monkeypatch.setattr("asctool.storage.store.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
-    with atomic.writer_lock(tmp_path / "store"):
+    with locks.writer_lock(tmp_path / "store"):
         write_rows(tmp_path / "store", RECIPE, tables(), columns(), {"svm.h5": arrays.encode({"w": np.ones(3)})})
     return tmp_path / "store"
 
@@ -51,7 +51,7 @@ def refused(directory: Path, name: str, error: type[AsctoolError] = IntegrityErr
 
 def test_one_flipped_bit_anywhere_in_a_store_is_refused(store: Path) -> None:
     rng = np.random.default_rng(0)
-    files = sorted(path for path in store.iterdir() if path.name != atomic.LOCK)
+    files = sorted(path for path in store.iterdir() if path.name != locks.LOCK)
     assert len(files) == 10
     for turn in range(N_FLIPS):
         path = files[turn % len(files)]
@@ -104,7 +104,7 @@ def test_a_killed_store_says_how_far_it_came(store: Path) -> None:
 
 
 def test_a_damaged_shard_of_an_unfinished_store_is_made_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with atomic.writer_lock(tmp_path / "store"):
+    with locks.writer_lock(tmp_path / "store"):
         writer = StoreWriter(tmp_path / "store", RECIPE, 2)
         writer.shards.write(0, columns())
         (shard,) = (tmp_path / "store").glob("shard-*")
@@ -114,7 +114,7 @@ def test_a_damaged_shard_of_an_unfinished_store_is_made_again(tmp_path: Path, ca
 
 
 def test_a_forced_rebuild_takes_no_shard_of_before_but_its_own(store: Path) -> None:
-    with atomic.writer_lock(store):
+    with locks.writer_lock(store):
         forced = StoreWriter(store, RECIPE, 5, force=True)
         assert forced.shards.missing() == [0, 1, 2, 3, 4]
         forced.shards.write(1, {name: column[2:4] for name, column in columns().items()})
@@ -126,7 +126,7 @@ def test_a_reader_keeps_what_it_reads_while_the_store_is_replaced(store: Path) -
     old, old_svm = Store(store), (store / "svm.h5").read_bytes()
     other = {**columns(), "array": columns()["array"] + 1}
     for name in ("first", "second"):  # the second replaces what nobody reads any more
-        with atomic.writer_lock(store):
+        with locks.writer_lock(store):
             recipe = Recipe("embedding", name, 1, {}, {})
             write_rows(store, recipe, tables(4), {key: v[:8] for key, v in other.items()}, {"more.h5": b"more"})
         if name == "first":
@@ -134,16 +134,16 @@ def test_a_reader_keeps_what_it_reads_while_the_store_is_replaced(store: Path) -
             assert len(old.tables.clips) == 5 and old.read_file("svm.h5") == old_svm
             del old
         np.testing.assert_array_equal(Store(store).columns("array")["array"], other["array"][:8])
-    assert {path.name for path in store.glob(".*")} == {atomic.LOCK}
+    assert {path.name for path in store.glob(".*")} == {locks.LOCK}
     assert len(list(store.glob("shard-*"))) == 4 and not (store / "svm.h5").exists()
 
 
 def test_a_reader_that_could_not_hold_a_store_is_told_when_it_was_replaced(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atomic, "hold", lambda directory, reader: None)
+    monkeypatch.setattr(locks, "hold", lambda directory, reader: None)
     old = Store(store)
-    with atomic.writer_lock(store):
+    with locks.writer_lock(store):
         write_rows(store, Recipe("embedding", "test", 2, {}, {}), tables(4), {k: v[:8] for k, v in columns().items()})
     with pytest.raises(EnvironmentFailure, match="was made anew while it was read; run this again"):
         old.columns("array")
@@ -256,7 +256,7 @@ def test_hdf5_that_is_none_is_refused() -> None:
 
 
 def test_a_data_directory_is_checked_like_a_store(tmp_path: Path) -> None:
-    with atomic.writer_lock(tmp_path / "data"):
+    with locks.writer_lock(tmp_path / "data"):
         recipe = Recipe("data", "prep", 1, {}, {})
         data_directory.write(tmp_path / "data", recipe, tables(), {"name": "test"}, {"rejected.csv": b"clip_id\n"})
         data_directory.write(tmp_path / "data", recipe, tables(), {"name": "test"})
@@ -310,7 +310,7 @@ def test_a_run_whose_weights_were_changed_is_refused(tmp_path: Path) -> None:
     from asctool.training import checkpoint
 
     model = checkpoint.encode({"weights": {"w": torch.ones(100)}})
-    with atomic.writer_lock(tmp_path):
+    with locks.writer_lock(tmp_path):
         config = {"model": "cnn", "fold": 1, "classes": [], "features": {}}
         recipe = Recipe("run", "train", 1, config, {})
         RunWriter(tmp_path, recipe).finish(model, {"history.csv": b"epoch\n"}, content="", protocol={})

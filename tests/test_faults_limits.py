@@ -22,7 +22,7 @@ from soak.chain import (
 )
 from soak.server import Outcome, gone, group
 
-from asctool.storage import atomic
+from asctool.storage import atomic, locks
 from asctool.storage.store import Store
 
 STOP_SECONDS = 10.0
@@ -355,9 +355,9 @@ def test_without_verifying_a_changed_value_is_read(stage: str, chain: Chain, tmp
 
 
 def test_holders_are_known_by_their_locks_alone(tmp_path: Path) -> None:
-    (tmp_path / atomic.LOCK).write_text("process 1 on elsewhere")  # of a writer that was killed
-    with atomic.writer_lock(tmp_path):
-        assert (tmp_path / atomic.LOCK).read_text() == f"process {os.getpid()} on {os.uname().nodename}"
+    (tmp_path / locks.LOCK).write_text("process 1 on elsewhere")  # of a writer that was killed
+    with locks.writer_lock(tmp_path):
+        assert (tmp_path / locks.LOCK).read_text() == f"process {os.getpid()} on {os.uname().nodename}"
 
 
 def test_temporary_files_of_other_hosts_go_after_a_day(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from soak.server import SHARD_BYTES, Outcome, Server
 from asctool.cli import run
 from asctool.errors import UsageError
 from asctool.stages.verify import verify
-from asctool.storage import atomic, manifest, parts, store
+from asctool.storage import locks, manifest, parts, store
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import encode_folds
 from asctool.storage.parts import Part
@@ -120,7 +120,7 @@ def test_two_parts_that_end_together_finish_once(corpus: Path, whole: Path, serv
     out = tmp_path / "out"
     pids = [server.start(denoise(corpus, out, f"{k}/2")) for k in (1, 2)]
     until(lambda: len(list(out.glob("shard-*"))) >= 1)
-    with atomic.turn(out):
+    with locks.turn(out):
         until(lambda: len(list(out.glob("shard-*"))) == n_shards(whole))
         time.sleep(0.2)
         assert not (out / manifest.NAME).exists()

@@ -22,7 +22,7 @@ from asctool.errors import DataError
 from asctool.report_page import axes, pictures, render, sound, spectrogram
 from asctool.report_page.values import Attention
 from asctool.stages import report as stage
-from asctool.storage import atomic, manifest, origins
+from asctool.storage import locks, manifest, origins
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, write_rows
@@ -59,7 +59,7 @@ def posteriors(
     }
     recipe = Recipe("posterior", "made", 1, {"system": system}, {"given": manifest.content_hash(repr(predicted))})
     chosen = {system: {"select": "last"} if protocol is None else protocol}
-    with atomic.writer_lock(where):
+    with locks.writer_lock(where):
         write_rows(where, recipe, Tables(clips, tuple(rows), classes), columns, level="clip", protocol=chosen)
     return where
 
@@ -326,7 +326,7 @@ def test_missing_test_clips_are_refused_or_told(tmp_path: Path) -> None:
     whole = posteriors(tmp_path / "whole", ("a", "b"), predicted)
     columns = Store(whole).columns("clip_id", "start", "array", "fold", "subset", "system")
     cut = {name: values[:-1] for name, values in columns.items()}
-    with atomic.writer_lock(tmp_path / "cut"):
+    with locks.writer_lock(tmp_path / "cut"):
         recipe = Recipe("posterior", "made", 1, {}, {})
         write_rows(tmp_path / "cut", recipe, Store(whole).tables, cut, level="clip", protocol={})
     with pytest.raises(DataError, match="fold 2: 1 of its test clips have no row: 5"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asctool.errors import DataError, IntegrityError
-from asctool.storage import atomic, dataset, manifest
+from asctool.storage import atomic, dataset, locks, manifest
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, StoreWriter, encode_shard, plan_shards, write_rows
@@ -36,7 +36,7 @@ def columns(n_clips: int = 5, rows_per_clip: int = 2) -> dict[str, np.ndarray]:
 
 
 def written(path: Path) -> Path:
-    with atomic.writer_lock(path):
+    with locks.writer_lock(path):
         write_rows(path, RECIPE, tables(), columns())
     return path
 
@@ -74,7 +74,7 @@ def test_a_ragged_store_gives_each_clip_its_own_samples(tmp_path: Path) -> None:
         "offset": np.array([0, 3]),
         "length": lengths,
     }
-    with atomic.writer_lock(path):
+    with locks.writer_lock(path):
         writer = StoreWriter(path, Recipe("waveform", "test", 1, {}), 1)
         writer.shards.write(0, shard)
         writer.finish(tables(2))
@@ -135,9 +135,9 @@ def test_the_second_writer_is_told_who_holds_the_lock(tmp_path: Path) -> None:
     from asctool.errors import EnvironmentFailure
 
     with (
-        atomic.writer_lock(tmp_path / "store"),
+        locks.writer_lock(tmp_path / "store"),
         pytest.raises(EnvironmentFailure, match=r"process \d+ on .* is writing it"),
-        atomic.writer_lock(tmp_path / "store"),
+        locks.writer_lock(tmp_path / "store"),
     ):
         pass
 

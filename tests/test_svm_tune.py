@@ -8,7 +8,7 @@ from made_posteriors import meanwhile
 
 from asctool.cli import run
 from asctool.stages import svm as stage
-from asctool.storage import atomic, manifest
+from asctool.storage import locks, manifest
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, write_rows
@@ -38,7 +38,7 @@ def embeddings(out: Path, with_valid: bool, test_seed: int = 1, n_clips: int = 2
         "system": np.full(n_clips, "made"),
     }
     more = {"fold": 1, "level": "segment", "systems": ["made"], "protocol": {"made": {"select": "last"}}}
-    with atomic.writer_lock(out):
+    with locks.writer_lock(out):
         write_rows(out, Recipe("embedding", "test", 1, {"seed": test_seed}, {}), tables, columns, **more)
     return out
 

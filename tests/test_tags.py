@@ -14,7 +14,7 @@ from asctool.cli import run
 from asctool.errors import DataError, UsageError
 from asctool.models._layers import InputShape
 from asctool.models.raw_resnet import Config, Network
-from asctool.storage import atomic, manifest, tags
+from asctool.storage import locks, manifest, tags
 from asctool.storage.dataset import Clip, Tables
 from asctool.storage.store import Columns, Store, write_rows
 from asctool.storage.tags import Tags
@@ -44,7 +44,7 @@ def changed(source: Path, out: Path, change: Callable[[Columns], Columns], **mor
     store = Store(source, "tag")
     kept = {name: store.manifest[name] for name in ("labels", "tagger", "level", "systems", "fold", "protocol")}
     columns = change(store.columns("clip_id", "start", "array", "fold", "subset", "system"))
-    with atomic.writer_lock(out):
+    with locks.writer_lock(out):
         write_rows(out, manifest.recipe_of(store.manifest), store.tables, columns, **{**kept, **more})
     return out
 
@@ -104,7 +104,7 @@ def test_tags_of_another_corpus_keep_its_classes_and_are_of_no_fold(
     )
     from asctool.storage.dataset import encode_tables
 
-    with atomic.writer_lock(tmp_path / "logmel"):
+    with locks.writer_lock(tmp_path / "logmel"):
         manifest.commit(tmp_path / "logmel", other.manifest, encode_tables(tables))
     assert code("extract", trained, tmp_path / "logmel", tmp_path / "no", "--kind", "posterior") == 3
     asctool("extract", trained, tmp_path / "logmel", tmp_path / "tags", "--kind", "tag", "--quiet")

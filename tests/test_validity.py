@@ -18,7 +18,7 @@ from small import WIDE, small
 from asctool import registry
 from asctool.cli import run
 from asctool.stages.augment import takes
-from asctool.storage import atomic, manifest, rows, settings
+from asctool.storage import locks, manifest, rows, settings
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Columns, Store, write_rows
@@ -252,7 +252,7 @@ def posteriors(twins: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactor
 def write_posteriors(path: Path, tables: Any, columns: Columns) -> None:
     name = str(columns["system"][0])
     more = {"level": "segment", "fold": 1, "systems": [name], "protocol": {name: {"select": "last"}}}
-    with atomic.writer_lock(path):
+    with locks.writer_lock(path):
         write_rows(path, Recipe("posterior", "test", 1, {"name": path.name}, {}), tables, columns, **more)
 
 

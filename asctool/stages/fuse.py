@@ -12,7 +12,7 @@ import numpy as np
 from asctool import registry
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import fusion
-from asctool.storage import arrays, atomic, manifest, posteriors
+from asctool.storage import arrays, locks, manifest, posteriors
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
@@ -77,7 +77,7 @@ def fuse(
     fused = [replace(cell.first, posteriors=_combined(cell, rule, loaded.holds_tags, models)) for cell in cells]
     learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         if manifest.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         write_rows(

@@ -10,7 +10,7 @@ import numpy as np
 
 from asctool.errors import DataError, UsageError
 from asctool.registry import unknown
-from asctool.storage import atomic, manifest, settings
+from asctool.storage import atomic, locks, manifest, settings
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
@@ -90,7 +90,7 @@ def import_posteriors(
     n_bytes = of_rows(tables, len(entries), 4 * len(tables.classes), name)
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
         return False
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         if manifest.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         write_rows(

@@ -15,7 +15,7 @@ from asctool import parallel, registry
 from asctool.corpora import _folds
 from asctool.corpora._corpus import Corpus
 from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import atomic, data_directory, inspection, manifest, settings
+from asctool.storage import data_directory, inspection, locks, manifest, settings
 from asctool.storage.audio import AudioFacts
 from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
 from asctool.storage.download import fetch_all, missing
@@ -124,7 +124,7 @@ def prep(
     recipe = _recipe(corpus, own, config, tables, facts)
     if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(tables, description)):
         return False
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}
         data_directory.write(output, recipe, tables, description, files)
     return True

@@ -16,7 +16,7 @@ from asctool.evaluation.judgement import judge, judge_tags
 from asctool.evaluation.systems import RECORD, Folds, Scores, System
 from asctool.evaluation.tables import Table, csv_text, latex, markdown
 from asctool.evaluation.tally import tally_by
-from asctool.storage import atomic, manifest, posteriors
+from asctool.storage import locks, manifest, posteriors
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate
@@ -165,7 +165,7 @@ def write(scores: Scores, output: Path, force: bool, dry_run: bool = False, dire
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(sum(map(len, _files(scores).values())))):
         return False
     files = _files(scores)
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         names = {f"posteriors {i + 1}": path for i, path in enumerate(directories)}
         paths = {name: manifest.relative(path, output) for name, path in names.items()}
         contents = {name: manifest.read(path)["content"] for name, path in names.items()}

@@ -10,7 +10,7 @@ import numpy as np
 from asctool import registry
 from asctool.classifiers import calibrated, tuning
 from asctool.errors import AsctoolError, DataError, UsageError
-from asctool.storage import arrays, atomic, manifest, settings
+from asctool.storage import arrays, locks, manifest, settings
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Columns, Store, check_output, write_rows
@@ -119,7 +119,7 @@ def svm(
         own.seed,
         own.calibration_folds,
     )
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         if manifest.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
@@ -174,7 +174,7 @@ def apply(
     if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
         return False
     model = dict(arrays.decode(data))
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         if manifest.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         posteriors = calibrated.predict(model, columns["array"][wanted])

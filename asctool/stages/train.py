@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asctool import models, parallel, registry
 from asctool.errors import DataError, UsageError
-from asctool.storage import atomic, manifest, rows, settings, tags
+from asctool.storage import locks, manifest, rows, settings, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate
 from asctool.storage.run import KEPT, Run, RunWriter
@@ -89,7 +89,7 @@ def train(
         with ExitStack() as stack:
             writer = None
             if processes.is_first:
-                stack.enter_context(atomic.writer_lock(output))
+                stack.enter_context(locks.writer_lock(output))
                 writer = RunWriter(output, recipe)
                 if force:
                     writer.discard()

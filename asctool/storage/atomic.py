@@ -1,4 +1,4 @@
-"""Files appear whole or not at all; one writer a directory; a reader keeps what it reads.
+"""Files appear whole or not at all.
 
 Every output is written by :func:`write_bytes` or :func:`write_together`: under a temporary name in the same directory,
 synced, renamed.
@@ -6,7 +6,6 @@ synced, renamed.
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import logging
 import os
@@ -17,7 +16,6 @@ import signal
 import socket
 import stat
 import time
-import weakref
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -27,12 +25,9 @@ import xxhash
 from asctool.errors import EnvironmentFailure, IntegrityError
 
 TEMPORARY = ".asctool-tmp-"  # then host, process and a random part, so that a sweep knows whose it was
-LOCK = ".lock"
-TURN = ".lock-parts"  # held by one part of an array job at a time
 BLOCK_BYTES = 1 << 18  # read at once, and hashed while they are in the cache
 SYNCS = 8  # files that are synced at once
 FOREIGN_SECONDS = 86400.0  # a temporary file of another host is taken for abandoned after a day
-READER_SECONDS = 2.0  # a reader waits this long for a writer that clears up, which takes milliseconds
 FAULT = "ASCTOOL_FAULT"
 log = logging.getLogger("asctool")
 _passed: Counter[str] = Counter()
@@ -212,149 +207,22 @@ def make_directory(path: Path) -> None:
     try:
         path.mkdir(exist_ok=True)
     except FileNotFoundError as error:
-        raise _no_parent(path) from error
+        raise no_parent(path) from error
     except FileExistsError as error:
-        raise _in_the_way(path) from error
+        raise in_the_way(path) from error
     except OSError as error:
         raise environment_failure(error, path) from error
     sweep(path)
 
 
-def _no_parent(path: Path) -> EnvironmentFailure:
+def no_parent(path: Path) -> EnvironmentFailure:
+    """What to raise for a path whose directory is not there."""
     return EnvironmentFailure(f"{path}: its parent {path.parent} does not exist; mkdir -p it first")
 
 
-def _in_the_way(path: Path) -> EnvironmentFailure:
+def in_the_way(path: Path) -> EnvironmentFailure:
+    """What to raise for a directory in whose place a file lies."""
     return EnvironmentFailure(f"{path}: is a file, where a directory is to be written; give another name")
-
-
-@contextlib.contextmanager
-def writer_lock(directory: Path) -> Iterator[None]:
-    """Hold the directory as its only writer; a second writer gets EnvironmentFailure that names the holder."""
-    make_directory(directory)
-    with _locked(directory, LOCK, fcntl.LOCK_EX) as handle:
-        _sign(handle, directory / LOCK)
-        yield
-
-
-@contextlib.contextmanager
-def part_lock(directory: Path, number: int, total: int) -> Iterator[None]:
-    """Hold the directory with other parts of an array job; EnvironmentFailure names who writes all of it, or this part.
-
-    The file of a part goes when it ends: whoever has opened it by then was refused already.
-    """
-    make_directory(directory)
-    own, name = part_lock_name(number, total), f"part {number}/{total}, "
-    with _locked(directory, LOCK, fcntl.LOCK_SH) as shared, _locked(directory, own, fcntl.LOCK_EX) as handle:
-        _sign(handle, directory / own, name)
-        with turn(directory):
-            _sign(shared, directory / LOCK, name)
-        try:
-            yield
-        finally:
-            (directory / own).unlink(missing_ok=True)
-
-
-def part_lock_name(number: int, total: int) -> str:
-    """The file in which a part says who makes it."""
-    return f"{LOCK}-part-{number}-of-{total}"
-
-
-@contextlib.contextmanager
-def turn(directory: Path) -> Iterator[None]:
-    """Hold the directory alone among its parts, for what one of them may do at a time; the others wait."""
-    with _locked(directory, TURN, fcntl.LOCK_EX, waits=True):
-        yield
-
-
-@contextlib.contextmanager
-def _locked(directory: Path, name: str, operation: int, waits: bool = False) -> Iterator[int]:
-    try:
-        handle = os.open(directory / name, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise environment_failure(error, directory / name) from error
-    try:
-        _lock(handle, directory, operation if waits else operation | fcntl.LOCK_NB)
-        yield handle
-    finally:
-        os.close(handle)
-
-
-def _sign(handle: int, path: Path, part: str = "") -> None:
-    """Write into a lock's file who holds it."""
-    name = f"{part}process {os.getpid()} on {socket.gethostname()}".encode()
-    try:
-        os.ftruncate(handle, os.pwrite(handle, name, 0))
-    except OSError as error:
-        raise environment_failure(error, path, len(name)) from error
-
-
-def _lock(handle: int, directory: Path, operation: int) -> None:
-    try:
-        fcntl.flock(handle, operation)
-    except BlockingIOError as error:
-        holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another process"
-        raise EnvironmentFailure(f"{directory}: {holder} is writing it; wait for it or stop it") from error
-    except OSError as error:
-        raise EnvironmentFailure(
-            f"{directory}: this file system knows no locks ({error.strerror}); write to another one"
-        ) from error
-
-
-def check_writable(directory: Path, beside_parts: bool = False) -> None:
-    """Raise what :func:`writer_lock` (:func:`part_lock`) would raise if it were taken now, without leaving a trace."""
-    place = directory if directory.is_dir() else directory.resolve().parent
-    if not directory.is_dir() and os.path.lexists(directory):
-        raise _in_the_way(directory)
-    if not place.is_dir():
-        raise _no_parent(directory)
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise EnvironmentFailure(f"{directory}: {os.strerror(errno.EACCES)}")
-    if (directory / LOCK).is_file():
-        handle = os.open(directory / LOCK, os.O_RDONLY)
-        try:
-            _lock(handle, directory, (fcntl.LOCK_SH if beside_parts else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        finally:
-            os.close(handle)
-
-
-def hold(directory: Path, reader: object) -> None:
-    """Tell writers that a directory is read as long as ``reader`` lives: they leave it the files they replace.
-
-    A lock on the directory itself, which asks no permission to write. Where it cannot be had, the reader goes without:
-    it is then told when it meets a file that was replaced.
-    """
-    try:
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return  # reading will say what is wrong
-    if handle > resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2:
-        os.close(handle)  # few files may be open: leave them to those who cannot do without
-        return
-    weakref.finalize(reader, os.close, handle)
-    deadline = time.monotonic() + READER_SECONDS
-    while not _flock(handle, fcntl.LOCK_SH) and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def without_readers(directory: Path) -> Iterator[bool]:
-    """Whether nobody reads a directory, and keep it so; True where the file system has no such locks (NFS)."""
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        yield _flock(handle, fcntl.LOCK_EX)
-    finally:
-        os.close(handle)
-
-
-def _flock(handle: int, operation: int) -> bool:
-    try:
-        fcntl.flock(handle, operation | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def sweep(directory: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from asctool.errors import IntegrityError
-from asctool.storage import atomic, manifest
+from asctool.storage import atomic, locks, manifest
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import read_tables
@@ -24,7 +24,7 @@ class DataDirectory:
     path: Path
 
     def __post_init__(self) -> None:
-        atomic.hold(self.path, self)
+        locks.hold(self.path, self)
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def write(
     files: Mapping[str, bytes] | None = None,
     **more: Any,
 ) -> None:
-    """Write the tables, the description and further files, the manifest last; under ``atomic.writer_lock``."""
+    """Write the tables, the description and further files, the manifest last; under ``locks.writer_lock``."""
     described = (json.dumps(description, indent=1, ensure_ascii=False) + "\n").encode()
     files = {**encode_tables(tables), DESCRIPTION: described, **(files or {})}
     manifest.commit(path, manifest.describe(recipe, rows=len(tables.clips), **more), files)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
 from asctool.errors import DataError, EnvironmentFailure, UsageError
-from asctool.storage import atomic
+from asctool.storage import atomic, locks
 from asctool.storage.unpack import unpack
 
 log = logging.getLogger("asctool")
@@ -68,7 +68,7 @@ def fetch_all(
     atomic.make_directory(target)
     folder = target / FOLDER
     done = 0
-    with atomic.writer_lock(folder):
+    with locks.writer_lock(folder):
         for number, archive in enumerate(archives, 1):
             note = _note(archive, folder)
             if _is_unpacked(archive, folder):

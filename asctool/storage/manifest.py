@@ -21,7 +21,7 @@ from typing import Any
 
 from asctool import __version__
 from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
-from asctool.storage import atomic, parts, rehearsal
+from asctool.storage import atomic, locks, parts, rehearsal
 from asctool.storage.dataset import Tables, encode_tables
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
@@ -134,7 +134,7 @@ def settle(directory: Path, replaced: Collection[str] = ()) -> None:
     manifest = read(directory)
     files = {name: content_path(directory, name, sha256) for name, sha256 in manifest["files"].items()}
     named = {entry["file"] for entry in manifest.get("shards", [])} | {path.name for path in files.values()}
-    with atomic.without_readers(directory) as alone:
+    with locks.without_readers(directory) as alone:
         old = [*directory.glob(f"{CONTENT_NAME}*"), *directory.glob("shard-*.h5")]
         for path in old if alone else []:
             if path.name not in named:
@@ -147,7 +147,7 @@ def settle(directory: Path, replaced: Collection[str] = ()) -> None:
             if path.exists():
                 _keep(directory / name, alone)
                 path.replace(directory / name)  # not synced: under either name it is found
-    for path in (*directory.glob(f"{atomic.LOCK}-part*"), directory / parts.BEGUN):
+    for path in (*directory.glob(f"{locks.LOCK}-part*"), directory / parts.BEGUN):
         path.unlink(missing_ok=True)  # parts that wait for one hold it still, and find the manifest
     atomic.fault("after-settle")
 
@@ -323,7 +323,7 @@ def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
 
 
 def _is_ours(directory: Path) -> bool:
-    return any(directory.glob("shard-*")) or any(directory.glob("checkpoint-*")) or (directory / atomic.LOCK).exists()
+    return any(directory.glob("shard-*")) or any(directory.glob("checkpoint-*")) or (directory / locks.LOCK).exists()
 
 
 def rebuild_tag(directory: Path, recipe: Recipe) -> str:
@@ -339,7 +339,7 @@ def rebuild_tag(directory: Path, recipe: Recipe) -> str:
 def _settle_what_was_left(directory: Path) -> None:
     """Finish what a writer that was killed after its manifest, or met a reader, had left to do."""
     if any(directory.glob(f"{CONTENT_NAME}*")):
-        with contextlib.suppress(EnvironmentFailure), atomic.writer_lock(directory):
+        with contextlib.suppress(EnvironmentFailure), locks.writer_lock(directory):
             settle(directory)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from asctool.errors import IntegrityError, UsageError
-from asctool.storage import atomic
+from asctool.storage import atomic, locks
 from asctool.storage.settings import differences
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def writer(directory: Path, recipe: "Recipe", part: Part | None) -> Iterator[Non
     EnvironmentFailure names who holds it; UsageError where its parts were begun with other options.
     """
     if part is None:
-        with atomic.writer_lock(directory):
+        with locks.writer_lock(directory):
             (directory / BEGUN).unlink(missing_ok=True)
             yield
         return
-    with atomic.part_lock(directory, part.number, part.total):
-        with atomic.turn(directory):
+    with locks.part_lock(directory, part.number, part.total):
+        with locks.turn(directory):
             if not (directory / "manifest.json").is_file():
                 _begin(directory, recipe)
         yield
@@ -74,7 +74,7 @@ def writer(directory: Path, recipe: "Recipe", part: Part | None) -> Iterator[Non
 
 def mark(directory: Path, part: Part | None) -> Path:
     """A file in a directory that is held, of which no other writer has the like: who sees it sees this directory."""
-    name = atomic.LOCK if part is None else atomic.part_lock_name(part.number, part.total)
+    name = locks.LOCK if part is None else locks.part_lock_name(part.number, part.total)
     return directory / name
 
 
@@ -82,12 +82,12 @@ def mark(directory: Path, part: Part | None) -> Path:
 def in_turn(directory: Path, part: Part | None) -> Iterator[None]:
     """Hold a finished artifact to change its tables: alone, or each part after the other."""
     if part is None:
-        with atomic.writer_lock(directory):
+        with locks.writer_lock(directory):
             yield
         return
-    with atomic.part_lock(directory, part.number, part.total), atomic.turn(directory):
+    with locks.part_lock(directory, part.number, part.total), locks.turn(directory):
         yield
-        (directory / atomic.TURN).unlink(missing_ok=True)  # whoever waits for it finds all done
+        (directory / locks.TURN).unlink(missing_ok=True)  # whoever waits for it finds all done
 
 
 def _begin(directory: Path, recipe: "Recipe") -> None:
@@ -123,7 +123,7 @@ def finish(
         return True
     if not share(n_pieces, part):
         log.info("%s: there is nothing for part %s to do, there are %d pieces", directory, part, n_pieces)
-    with atomic.turn(directory):
+    with locks.turn(directory):
         if (directory / "manifest.json").is_file():
             return False
         left = absent()

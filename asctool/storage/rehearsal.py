@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from asctool.errors import EnvironmentFailure, WouldWrite
-from asctool.storage import atomic, parts
+from asctool.storage import atomic, locks, parts
 from asctool.storage.dataset import Tables, encode_tables
 from asctool.storage.parts import Part
 
@@ -56,7 +56,7 @@ def rehearse(
 
     ``tag`` is what shards and checkpoints that a stopped call has left bear in their names.
     """
-    atomic.check_writable(directory, beside_parts=part is not None)
+    locks.check_writable(directory, beside_parts=part is not None)
     replaces = " in the place of what is there (--force)" if force and (directory / "manifest.json").is_file() else ""
     expected = estimate() if estimate else None
     if part and expected:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asctool.errors import IntegrityError
-from asctool.storage import atomic, manifest
+from asctool.storage import atomic, locks, manifest
 from asctool.storage.manifest import Recipe
 
 log = logging.getLogger("asctool")
@@ -25,7 +25,7 @@ _NAME = re.compile(r"checkpoint-(\d{6})-([0-9a-f]{12})-([0-9a-f]{16})\.pt")
 
 
 class RunWriter:
-    """A run being written; use under ``atomic.writer_lock``."""
+    """A run being written; use under ``locks.writer_lock``."""
 
     def __init__(self, directory: Path, recipe: Recipe) -> None:
         self.directory = directory
@@ -83,7 +83,7 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         self.directory = Path(directory)
-        atomic.hold(self.directory, self)
+        locks.hold(self.directory, self)
         self.manifest = manifest.read(self.directory, "run")
         told = {**self.manifest["config"], **{name: self.manifest.get(name) for name in ("content", "protocol")}}
         for name, kind in TOLD.items():

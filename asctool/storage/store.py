@@ -18,7 +18,7 @@ import numpy as np
 import xxhash
 
 from asctool.errors import DataError, IntegrityError, UsageError, WouldWrite
-from asctool.storage import arrays, atomic, manifest, parts
+from asctool.storage import arrays, atomic, locks, manifest, parts
 from asctool.storage.dataset import Tables, decode_tables, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
@@ -129,7 +129,7 @@ class Written(NamedTuple):
 
 
 class StoreWriter:
-    """One store being written: what is missing of it, and the manifest at the end. Use under ``atomic.writer_lock``.
+    """One store being written: what is missing of it, and the manifest at the end. Use under ``locks.writer_lock``.
 
     ``force`` makes every shard anew, but for those that the same call had written when it was stopped.
     """
@@ -230,7 +230,7 @@ class Store:
 
     def __init__(self, directory: Path, *kinds: str, verify: bool = True) -> None:
         self.directory = Path(directory)
-        atomic.hold(self.directory, self)
+        locks.hold(self.directory, self)
         self.manifest = manifest.read(self.directory, *(kinds or KINDS))
         self.verify = verify
 

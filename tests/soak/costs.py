@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from asctool.storage import atomic, manifest
+from asctool.storage import atomic, locks, manifest
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import Store, write_rows
@@ -64,7 +64,7 @@ def _write_features(path: Path) -> None:
         "start": np.zeros(ROWS),
         "array": rng.normal(size=(ROWS, *SHAPE)).astype(np.float32),
     }
-    with atomic.writer_lock(path):
+    with locks.writer_lock(path):
         recipe = Recipe("feature", "featurize", 1, {"type": "logmel"}, {})
         write_rows(path, recipe, Tables(clips, folds, ("a", "b", "c")), columns)
 

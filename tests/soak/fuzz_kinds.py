@@ -18,7 +18,7 @@ from asctool.errors import IntegrityError, UsageError
 from asctool.stages import augment, denoise, featurize, prep, svm, train
 from asctool.stages.info import info, readable
 from asctool.stages.verify import verify
-from asctool.storage import arrays, atomic, audio, bundle, data_directory, manifest, posteriors, settings
+from asctool.storage import arrays, atomic, audio, bundle, data_directory, locks, manifest, posteriors, settings
 from asctool.storage.bundle import Bundle, Step
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import Clip, FoldRow, Tables
@@ -127,7 +127,7 @@ def _artifacts() -> dict[str, Files]:
     with tempfile.TemporaryDirectory(prefix="asctool-fuzz-") as name:
         base = Path(name)
         for kind in ("feature", "posterior", "data", "run"):
-            with atomic.writer_lock(base / kind):
+            with locks.writer_lock(base / kind):
                 _WRITERS[kind](base / kind)
         return {kind: _read(base / kind) for kind in _WRITERS}
 
@@ -161,7 +161,7 @@ _WRITERS = {"feature": _write_feature, "posterior": _write_posterior, "data": _w
 
 
 def _read(folder: Path) -> Files:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != atomic.LOCK}
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != locks.LOCK}
 
 
 def _put(files: Mapping[str, bytes], folder: Path) -> Path:

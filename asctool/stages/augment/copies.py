@@ -18,7 +18,7 @@ import numpy as np
 from asctool import parallel, registry
 from asctool.errors import DataError, UsageError, WouldWrite
 from asctool.stages.augment.plan import VERSION, Copies, Plan
-from asctool.storage import atomic, audio, data_directory, manifest, parts
+from asctool.storage import atomic, audio, data_directory, locks, manifest, parts
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
@@ -274,7 +274,7 @@ def _outdated(data: DataDirectory, output: Path, sources: Sequence[Clip], plan: 
 
 def _remove_older(output: Path, kept: Path) -> None:
     """Remove copies that no table names any more, unless somebody reads them."""
-    with atomic.without_readers(output) as alone:
+    with locks.without_readers(output) as alone:
         for path in output.glob(f"{COPIES_NAME}*") if alone else ():
             if path != kept and re.fullmatch(f"{COPIES_NAME}[0-9a-f]{{12}}", path.name):
                 shutil.rmtree(path, ignore_errors=True)

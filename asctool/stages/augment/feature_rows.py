@@ -7,7 +7,7 @@ import numpy as np
 from asctool import registry
 from asctool.errors import DataError
 from asctool.stages.augment.plan import VERSION, Plan, Rows, takes
-from asctool.storage import atomic, manifest, rows
+from asctool.storage import locks, manifest, rows
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Store, write_rows
@@ -27,7 +27,7 @@ def write_feature_rows(features: Path, output: Path, plan: Plan, fold: int, forc
     data, train = _training_rows(store, fold)
     kept = ("axes", "channels", "frame_seconds", "band_hz", "denoise", "dataset")
     described = {key: store.manifest[key] for key in kept if key in store.manifest}
-    with atomic.writer_lock(output):
+    with locks.writer_lock(output):
         vary = varied_rows.mask if takes(method) == "rows" else varied_rows.mix
         module = registry.load("transforms", method)
         statistics = normalization_of(data.features[train])
