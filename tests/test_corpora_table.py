@@ -2,8 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
+from asctool.cli import run
 from asctool.corpora import table
 from asctool.corpora._corpus import Corpus
 from asctool.errors import DataError
@@ -177,3 +180,14 @@ def test_twins_in_case_are_warned_of(tmp_path: Path) -> None:
         "labels differ in upper and lower case alone: 'Bus' and 'bus'",
         "clips differ in upper and lower case alone: 'a' and 'A'",
     )
+
+
+def test_pieces_that_hold_nothing_end_prep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    soundfile.write(tmp_path / "a.wav", np.full(8000, 0.1), 8000)
+    pieces = {"whole": (0, 1), "one": (0.5, 0.500_1), "none": (0.5, 0.500_05), "behind": (1, 1.5), "long": (0.5, 1.2)}
+    for name, (start, end) in pieces.items():
+        (tmp_path / f"{name}.csv").write_text(f"path,start,end,label\na.wav,{start},{end},x\n")
+        code = run(["prep", "table", str(tmp_path / f"{name}.csv"), str(tmp_path / name), "--jobs", "1", "--quiet"])
+        told = capsys.readouterr().err
+        assert code == (0 if name in ("whole", "one") else 3), told
+        assert ("no sample" in told) == (name == "none") and ("has 1.000 s" in told) == (name in ("behind", "long"))

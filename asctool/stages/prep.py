@@ -179,14 +179,18 @@ def _decoded(clips: Sequence[Clip], facts: dict[str, AudioFacts], bad: dict[str,
         if clip.path in bad:
             rejected.append(clip)
             continue
-        left = facts[clip.path].duration - clip.start
+        found = facts[clip.path]
+        left = found.duration - clip.start
+        duration = min(clip.duration, left) if clip.duration else left
         if left <= 0 or clip.duration > left + 0.01:
             outside.append(
-                f"{clip.clip_id}: {clip.start} s + {clip.duration} s, but {clip.path} has {left + clip.start:.3f} s"
+                f"{clip.clip_id}: {clip.start} s + {clip.duration} s, but {clip.path} has {found.duration:.3f} s"
             )
-        good.append(replace(clip, duration=min(clip.duration, left) if clip.duration else left))
+        elif round(duration * found.sample_rate) < 1:
+            outside.append(f"{clip.clip_id}: no sample of {clip.path} lies in {duration:g} s")
+        good.append(replace(clip, duration=duration))
     if outside:
-        raise DataError("\n  ".join(["clips reach beyond their files:", *outside[:LISTED]]))
+        raise DataError("\n  ".join(["clips that are not in their files:", *outside[:LISTED]]))
     return good, rejected
 
 
