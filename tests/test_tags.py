@@ -1,6 +1,7 @@
 """Tags beside rows: written by a network, joined by clip, mixed with their rows, checked wherever they are used."""
 
 import dataclasses
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,23 @@ def test_codes_come_with_the_tags_and_only_with_them(base: Path, tmp_path: Path)
     asctool(*words[:3], tmp_path / "other-code", *words[4:], "--tags", other, "--quiet")
     assert plain.shape == (24, 4)
     assert np.abs(plain - Store(tmp_path / "other-code").columns("array")["array"]).max() > 1e-3
+
+
+def test_tags_are_followed_to_their_tagger(
+    base: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code_words = ("extract", base / "run", base / "waves", tmp_path / "code", "--kind", "embedding")
+    asctool(*code_words, "--tags", base / "tags", "--quiet")
+    soft_words = ("train", base / "waves", tmp_path / "soft", *NETWORK, "--soft-targets", base / "tags")
+    asctool(*soft_words)
+    for artifact in (base / "run", tmp_path / "code", tmp_path / "soft"):
+        capsys.readouterr()
+        asctool("info", artifact, "--json")
+        found = json.loads(capsys.readouterr().out)
+        behind = {Path(entry["path"]) for entry in found["made_from"]}
+        assert {base / "tags", trained, trained.parent / "data"} <= behind and not found["lost"]
+    assert code("train", base / "waves", base / "tags", *NETWORK, "--set", "tags=both", "--tags", base / "tags") == 2
+    assert "is input and output at once" in capsys.readouterr().err
 
 
 def bad(base: Path, out: Path) -> dict[str, tuple[int, str, list[object]]]:

@@ -72,6 +72,7 @@ def extract(
     )
     if manifest.settled(output, recipe, force, dry_run, work.estimate, part):
         return False
+    made_from = {"run": run_directory, "features": features, **tags.named(tag_stores)}
     with parts.writer(output, recipe, part):
         described: dict[str, Any] = {
             "axes": ["row", *AXES[kind]],
@@ -79,7 +80,8 @@ def extract(
             "level": "segment",
             "systems": [name],
             "protocol": {name: run.manifest["protocol"]},
-            "paths": {"run": manifest.relative(run_directory, output), "features": manifest.relative(features, output)},
+            "paths": {name: manifest.relative(path, output) for name, path in made_from.items()},
+            "contents": tags.contents(tags.named(tag_stores)),
         }
         tables = replace(store.tables, classes=tuple(run.config["classes"]))  # an unlabelled set has none of its own
         if kind == "tag":

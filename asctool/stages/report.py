@@ -99,7 +99,8 @@ def report(
 
 def _open(inputs: Sequence[Path], data: Path | None) -> _Given:
     kinds = {path: manifest.read(path, *KINDS)["kind"] for path in inputs}
-    followed = origins.follow(list(reversed(kinds)))  # what is behind the last, which is shown first, comes first
+    # What is behind the last, which is shown first, comes first.
+    followed = origins.follow(list(reversed(kinds)), with_tags=False)
     found = [DataDirectory(data)] if data else []
     found += [DataDirectory(origin.path) for origin in followed.of_kind("data")]
     return _Given(tuple(path for path, kind in kinds.items() if kind == "posterior"), followed, tuple(found))

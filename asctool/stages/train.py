@@ -67,7 +67,8 @@ def train(
     """
     from asctool.training import distributed
 
-    check_output(output, features, *([init_from] if init_from else []))
+    stores = tags.named(tag_stores, soft_targets)
+    check_output(output, features, *stores.values(), *([init_from] if init_from else []))
     store = Store(features, registry.load("models", plan.model).TAKES, verify=verify)
     given = _gather(store, plan, rows.load(store, fold, stream), tag_stores, soft_targets)
     recipe = _recipe(store, given, plan, fold, init_from)
@@ -85,7 +86,10 @@ def train(
         _check_choices(plan, device)
         from asctool.training.session import Session, Task
 
-        task = Task(store, given, fold, plan.model, plan.config, plan.training, monitor, init_from)
+        task = Task(
+            *(store, given, fold, plan.model, plan.config, plan.training, monitor, init_from),
+            *(stores, tags.contents(stores)),
+        )
         with ExitStack() as stack:
             writer = None
             if processes.is_first:

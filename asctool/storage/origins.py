@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from asctool.errors import AsctoolError
-from asctool.storage import manifest
+from asctool.storage import manifest, tags
 from asctool.storage.data_directory import DataDirectory
 
 
@@ -35,8 +35,8 @@ class Followed:
         return [origin for origin in self.origins if origin.kind == kind]
 
 
-def follow(directories: Sequence[Path]) -> Followed:
-    """The artifacts themselves and everything that their manifests lead to, each once.
+def follow(directories: Sequence[Path], with_tags: bool = True) -> Followed:
+    """The artifacts themselves and everything that their manifests lead to, each once; without what tagged them or not.
 
     An input counts only when its content is what the manifest says it was; errors of reading it are told, not raised.
     """
@@ -44,7 +44,7 @@ def follow(directories: Sequence[Path]) -> Followed:
     lost: dict[str, None] = {}
     waiting = list(found.values())
     for origin in waiting:
-        for path, expected in _inputs(origin):
+        for path, expected in _inputs(origin, with_tags):
             if path in found:
                 continue
             try:
@@ -60,12 +60,12 @@ def follow(directories: Sequence[Path]) -> Followed:
     return Followed(tuple(found.values()), tuple(lost))
 
 
-def _inputs(origin: Origin) -> Iterator[tuple[Path, str]]:
+def _inputs(origin: Origin, with_tags: bool) -> Iterator[tuple[Path, str]]:
     """Where each input lies, and the hash of its content; paths are relative to what holds the artifact."""
     parent = origin.path.resolve().parent
     expected = {**origin.manifest.get("contents", {}), **origin.manifest["inputs"]}
     for name, path in origin.manifest.get("paths", {}).items():
-        if name in expected:
+        if name in expected and (with_tags or not name.startswith((tags.TAGS, tags.SOFT_TARGETS))):
             yield (parent / path).resolve(), expected[name]
 
 

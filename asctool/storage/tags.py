@@ -1,6 +1,6 @@
 """Tags of clips: what an audio tagger heard in each, joined to rows by clip id; a varied copy has its source's."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from asctool.storage.dataset import Tables
 from asctool.storage.store import Columns, Store
 
 LISTED = 5  # clips told of one by one
+TAGS, SOFT_TARGETS = "tags", "soft targets"  # how manifests call what stands beside rows or in the place of labels
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,17 @@ class Tags:
             where = ", ".join(map(str, self.directories))
             raise DataError(f"{where}: has no tags of {', '.join(missing[:LISTED])}{more}; tag the same clips")
         return np.stack([self.of_clip[source] for source in sources])[inverse]
+
+
+def named(directories: Sequence[Path], soft_targets: Path | None = None) -> dict[str, Path]:
+    """Tag stores by what a manifest calls them."""
+    found = {f"{TAGS} {number}": path for number, path in enumerate(directories, 1)}
+    return found | ({SOFT_TARGETS: soft_targets} if soft_targets else {})
+
+
+def contents(stores: Mapping[str, Path]) -> dict[str, str]:
+    """The content of each of these stores."""
+    return {name: Store(path, "tag").content for name, path in stores.items()}
 
 
 def tagged_as(tables: Tables, clip_id: str) -> str:

@@ -3,6 +3,7 @@
 import json
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,8 @@ class Task:
     training: Settings
     monitor: bool  # whether test rows are looked at in every epoch
     init_from: Path | None
+    tag_stores: Mapping[str, Path]  # beside its rows, or in the place of their labels
+    tag_contents: Mapping[str, str]
 
 
 @dataclass
@@ -201,12 +204,12 @@ class Session:
             "trained_rows": manifest.content_hash(rows.hashes[rows.select("train")].tobytes()),
             **({"processes": self.processes.size} if self.processes.size > 1 else {}),
         }
-        made_from = {"features": store.directory}
+        made_from = {"features": store.directory, **self.task.tag_stores}
         if self.task.init_from:
             made_from["initial weights"] = self.task.init_from
         where = {
             "paths": {name: manifest.relative(path, self.output) for name, path in made_from.items()},
-            "contents": {"features": store.content},
+            "contents": {"features": store.content, **self.task.tag_contents},
         }
         writer.finish(model, files, **more, **described, **where)
 
