@@ -49,7 +49,7 @@ class Bundle:
     """What a bundle holds, wherever it came from."""
 
     classes: tuple[str, ...]
-    networks: tuple[Mapping[str, Any], ...]  # what a run says of its network: config, shape, normalization, protocol
+    networks: tuple[Mapping[str, Any], ...]  # what a run says of its network; ``taggers``: places of those it needs
     steps: tuple[Step, ...]
     results: tuple[int, ...]  # places of the steps that are asked for
     arrays: Mapping[str, np.ndarray]  # network/<number>/<weight>, svm/<step>/<name>, fuse/<step>/<name>
@@ -94,9 +94,13 @@ def _joined_pair(first: Bundle, second: Bundle) -> Bundle:
         )
         for step in second.steps
     ]
+    taking = [
+        {**network, "taggers": [place + networks for place in network["taggers"]]} if "taggers" in network else network
+        for network in second.networks
+    ]
     return replace(
         first,
-        networks=(*first.networks, *second.networks),
+        networks=(*first.networks, *taking),
         steps=(*first.steps, *moved),
         results=(*first.results, *(place + steps for place in second.results)),
         arrays={**first.arrays, **{renamed(name): value for name, value in second.arrays.items()}},
@@ -226,6 +230,9 @@ def _bundle(described: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Bund
         raise ValueError("a step that is used twice, or not at all")
     for network in networks:
         _check_dataset(network.get("dataset"))
+        taggers = [_natural(place) for place in _of(network.get("taggers", []), list)]
+        if any("taggers" in networks[place] for place in taggers) or len(set(taggers)) < len(taggers):
+            raise ValueError("a tagger that needs tags itself, or stands there twice")
     return Bundle(classes, networks, steps, results, arrays, _of(described.get("made_by", {}), dict))
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asctool.errors import AsctoolError, DataError, IntegrityError
-from asctool.storage import arrays, manifest
+from asctool.storage import arrays, manifest, tags
 from asctool.storage.bundle import Step
 from asctool.storage.run import Run
 from asctool.storage.store import Store
@@ -26,6 +26,15 @@ class Lineage:
     steps: list[Step] = field(default_factory=list)
     results: list[int] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    taggers: dict[int, tuple[int, ...]] = field(default_factory=dict)  # runs whose tags stand beside a run's rows
+
+    def place(self, run: Run) -> int:
+        """Where a run stands among the runs; at their end if it is not there yet."""
+        known = [other.directory.resolve() for other in self.runs]
+        if run.directory.resolve() in known:
+            return known.index(run.directory.resolve())
+        self.runs.append(run)
+        return len(known)
 
     def add(self, step: Step, model: Mapping[str, np.ndarray] | None = None) -> int:
         """Its place."""
@@ -103,27 +112,42 @@ def _network(
     rule: str = "",
 ) -> int:
     _same_classes(found, tuple(run.config["classes"]), run.directory)
-    known = [other.directory.resolve() for other in found.runs]
-    if run.directory.resolve() not in known:
-        found.runs.append(run)
-        known.append(run.directory.resolve())
+    place = found.place(run)
+    if "tags" in run.config and place not in found.taggers:
+        found.taggers[place] = _taggers(found, run)
     fold = (store.manifest.get("fold") if store else None) or run.config["fold"]
-    place = known.index(run.directory.resolve())
     return found.add(Step(do, system, network=place, fold=int(fold), kernel=kernel, rule=rule), model)
+
+
+def _taggers(found: Lineage, run: Run) -> tuple[int, ...]:
+    """The runs whose tags a run had beside its rows."""
+    names = [name for name in run.manifest.get("paths", {}) if name.startswith(tags.TAGS)]
+    if not names:
+        raise DataError(f"{run.directory}: does not say where its tags came from, as older ones do not; train it again")
+    places = []
+    for name in names:
+        store = _open(run, name, lambda path: Store(path, "tag"))
+        if "run" not in store.manifest["inputs"]:
+            raise DataError(f"{store.directory}: is by no network of asctool, so that nothing here tags new recordings")
+        tagger = _run_of(store)
+        if "tags" in tagger.config:
+            raise DataError(f"{tagger.directory}: takes tags itself, which is not followed")
+        places.append(found.place(tagger))
+    return tuple(dict.fromkeys(places))
 
 
 def _run_of(store: Store) -> Run:
     return _open(store, "run", Run)
 
 
-def _open(store: Store, name: str, opened: Any) -> Any:
-    """An input of a store, where its manifest says that it lies; its content must be what the store was made from."""
+def _open(store: Store | Run, name: str, opened: Any) -> Any:
+    """An input of an artifact, where its manifest says that it lies; its content must be what that was made from."""
     path = store.directory.resolve().parent / str(store.manifest.get("paths", {}).get(name, ""))
     try:
         artifact = opened(path)
     except AsctoolError as error:
         raise type(error)(f"{store.directory}: was made from what cannot be used: {error}") from error
-    if artifact.content != store.manifest["inputs"].get(name):
+    if artifact.content != (store.manifest.get("contents", {}) | store.manifest["inputs"]).get(name):
         raise IntegrityError(
             f"{path}: is not what {store.directory} was made from: it was made anew since; run both again"
         )

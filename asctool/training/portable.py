@@ -46,7 +46,7 @@ def _of_artifacts(directories: Sequence[Path]) -> Bundle:
     }
     return Bundle(
         found.classes,
-        tuple(_described(run) for run in found.runs),
+        tuple(_described(run, found.taggers.get(number)) for number, run in enumerate(found.runs)),
         tuple(found.steps),
         tuple(found.results),
         {**weights, **found.arrays},
@@ -61,8 +61,10 @@ def _as_array(value: Tensor, run: Run) -> np.ndarray:
     return array
 
 
-def _described(run: Run) -> dict[str, Any]:
+def _described(run: Run, taggers: Sequence[int] | None) -> dict[str, Any]:
     known = {name: run.manifest[name] for name in KEPT if name in run.manifest}
+    if taggers:
+        known["taggers"] = list(taggers)
     if "denoise" not in known:
         known["denoise"] = _guessed_denoise(run, known)
     return known

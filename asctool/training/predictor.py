@@ -9,20 +9,20 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-import torch
 
 from asctool.classifiers import calibrated
 from asctool.errors import DataError, IntegrityError, UsageError
 from asctool.features import _stream
 from asctool.features._stream import Plan, Segments, Waveform
 from asctool.storage.bundle import Bundle, Step
-from asctool.training import devices, inference, loading
+from asctool.training import devices, inference
 from asctool.training.joining import Joining, Part
-from asctool.training.loading import Trained
+from asctool.training.ready import ReadyNetwork
+from asctool.training.tagging import Tagging
 
+Key = tuple[int, inference.Kind]  # a network, and what is asked of it
 Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
 BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
 MAX_WAITING = 64  # recordings
@@ -46,40 +46,6 @@ class Heard(Stretch):
     posterior: np.ndarray  # (class,)
 
 
-class _Network:
-    """A network where it computes, and how its rows come from recordings."""
-
-    def __init__(self, described: Mapping[str, Any], weights: Mapping[str, np.ndarray], place: torch.device) -> None:
-        tensors = {name: torch.from_numpy(np.array(value)) for name, value in weights.items()}
-        trained: Trained = loading.assemble(described, tensors, "a network of the bundle")
-        if trained.shape.tags:
-            raise UsageError(f"{trained.config['model']}: takes tags beside each row, which predict does not make")
-        features = trained.config["features"]
-        self.plan = _stream.plan_of(features, described.get("denoise"), _row_shape(trained))
-        self.shape = _row_shape(trained)
-        training = trained.config["training"]
-        self.is_tagger = training.get("loss", "kl") == "bce"
-        self.slice_frames = inference.slice_frames(training.get("crop_frames", ()))
-        self.normalization, self.place = trained.normalization, place
-        self.network = devices.place(trained.network, place)
-        self.classes = tuple(trained.config["classes"])
-
-    def compute(self, kind: inference.Kind, rows: np.ndarray) -> np.ndarray:
-        """Embeddings, posteriors or tags of rows, in float32.
-
-        In bfloat16 a posterior changes by some 0.005 with the rows beside it and with the processor; here a recording
-        gets the same answer in any company and on any machine.
-        """
-        return inference.compute(
-            self.network, rows, self.normalization, kind, self.place, bfloat16=False, slice_frames=self.slice_frames
-        )
-
-
-def _row_shape(trained: Trained) -> tuple[int, ...]:
-    shape = trained.shape
-    return (shape.channels, shape.bands, shape.frames) if shape.bands else (shape.channels, shape.frames)
-
-
 class Predictor:
     """A bundle at work. ``rule`` joins folds and several models; without one it is the rule a result was fused by.
 
@@ -92,7 +58,7 @@ class Predictor:
         place = devices.choose(device)
         try:
             self.networks = [
-                _Network(described, bundle.part("network", number), place)
+                ReadyNetwork(described, bundle.part("network", number), place)
                 for number, described in enumerate(bundle.networks)
             ]
             self.models = {number: _model(bundle, number) for number in range(len(bundle.steps))}
@@ -169,52 +135,84 @@ class Predictor:
             yield recording.error or recording.heard()
 
     def _compute_waiting(self, recordings: "Sequence[_Recording]") -> None:
-        """What is asked of networks, of all rows that wait."""
-        for plan, numbers in self.plans.items():
-            parts = [(recording, rows) for recording in recordings for rows in recording.waiting.pop(plan, [])]
-            if not parts:
-                continue
-            joined = np.concatenate([rows for _, rows in parts])
-            ends = np.cumsum([len(rows) for _, rows in parts])
-            outputs = {key: self.compute(key, joined) for key in self.needed if key[0] in numbers}
-            for number, step in enumerate(self.steps):
-                if step.network in numbers:
-                    for (recording, _), output in zip(parts, np.split(self._leaf_rows(number, outputs), ends[:-1])):
-                        recording.outputs[number].append(output)
+        """What is asked of networks, of all rows that wait; rows that take tags wait on until those are known."""
+        for plan in self.plans:
+            parts = [(recording, *part) for recording in recordings for part in recording.waiting.pop(plan, [])]
+            if self._numbers(plan, tagged=True):
+                for recording, starts, rows in parts:
+                    recording.tagging.hold(plan, starts, rows)
+            self._compute(parts, self._numbers(plan, tagged=False))
+        for plan in self.plans:
+            until = [(recording, recording.tagged_until()) for recording in recordings]
+            parts = [(recording, *part) for recording, end in until for part in recording.tagging.take(plan, end)]
+            self._compute(parts, self._numbers(plan, tagged=True))
+
+    def _numbers(self, plan: Plan, tagged: bool) -> set[int]:
+        """The networks that take these rows, with tags beside them or without."""
+        return {number for number in self.plans[plan] if bool(self.networks[number].taggers) == tagged}
+
+    def _compute(self, parts: "Sequence[tuple[_Recording, np.ndarray, np.ndarray]]", numbers: set[int]) -> None:
+        """What is asked of these networks, of rows of recordings and their starts, for each recording."""
+        if not parts or not numbers:
+            return
+        joined = np.concatenate([rows for _, _, rows in parts])
+        ends = np.cumsum([len(rows) for _, _, rows in parts])[:-1]
+        outputs = {}
+        for key in self.needed:
+            if key[0] in numbers:
+                tags = np.concatenate([recording.tagging.beside(key[0], starts) for recording, starts, _ in parts])
+                outputs[key] = self.compute(key, joined, tags)
+        for number in self.taggers & numbers:
+            tags = outputs[number, self.networks[number].tag_kind]
+            for (recording, starts, _), found in zip(parts, np.split(tags, ends)):
+                recording.tagging.hear(number, starts, found)
+        for number, step in enumerate(self.steps):
+            if step.network in numbers:
+                for (recording, _, _), found in zip(parts, np.split(self._leaf_rows(number, outputs), ends)):
+                    recording.outputs[number].append(found)
 
     def _try(self) -> None:
         """Silence through everything."""
-        outputs = {key: self.compute(key, self._silence(key[0])) for key in self.needed}
+        outputs = {key: self._of_silence(key) for key in self.needed}
         leaves = {
             number: self.part(number, np.zeros(1), self._leaf_rows(number, outputs))
             for number, step in enumerate(self.steps)
             if step.do != "fuse"
         }
         if self.joining.whole(leaves).shape != (len(self.classes),) or any(
-            n.classes != self.classes for n in self.networks
+            self.networks[step.network].classes != self.classes for step in self._leaf_steps()
         ):
             raise IntegrityError("the networks were trained on other classes than the model says")
         self.joining.line(leaves)
 
-    def _silence(self, number: int) -> np.ndarray:
-        network = self.networks[number]
-        return np.zeros((1, *network.shape), np.int16 if network.plan.dtype == "int16" else network.plan.dtype)
+    def _of_silence(self, key: Key) -> np.ndarray:
+        taggers = self.networks[key[0]].taggers
+        tags = [self._of_silence((tagger, self.networks[tagger].tag_kind))[0] for tagger in taggers]
+        beside = np.mean(np.stack(tags), 0, keepdims=True) if tags else np.zeros((1, 0), np.float32)
+        return self.compute(key, self.networks[key[0]].silence(), beside)
 
     @cached_property
-    def needed(self) -> list[tuple[int, inference.Kind]]:
+    def needed(self) -> list[Key]:
         """What is asked of which network."""
-        return sorted({(step.network, self._kind(step)) for step in self._leaf_steps()})
+        asked = {(step.network, self._kind(step)) for step in self._leaf_steps()}
+        return sorted(asked | {(number, self.networks[number].tag_kind) for number in self.taggers})
+
+    @cached_property
+    def taggers(self) -> set[int]:
+        """The networks whose tags stand beside the rows of others."""
+        return {tagger for step in self._leaf_steps() for tagger in self.networks[step.network].taggers}
 
     def _kind(self, step: Step) -> inference.Kind:
         if step.do == "svm":
             return "embedding"
         return "tag" if self.networks[step.network].is_tagger else "posterior"
 
-    def compute(self, key: tuple[int, inference.Kind], rows: np.ndarray) -> np.ndarray:
-        """What is asked of a network, of rows."""
-        return self.networks[key[0]].compute(key[1], rows)
+    def compute(self, key: Key, rows: np.ndarray, tags: np.ndarray) -> np.ndarray:
+        """What is asked of a network, of rows; ``tags`` (row, label) count where it takes any."""
+        network = self.networks[key[0]]
+        return network.compute(key[1], rows, *([tags] if network.taggers else []))
 
-    def _leaf_rows(self, number: int, outputs: Mapping[tuple[int, inference.Kind], np.ndarray]) -> np.ndarray:
+    def _leaf_rows(self, number: int, outputs: Mapping[Key, np.ndarray]) -> np.ndarray:
         """Posteriors (row, class) of a step that fuses nothing, from what its network gave."""
         step = self.steps[number]
         rows = outputs[step.network, self._kind(step)]
@@ -235,7 +233,7 @@ class _Told:
 
 
 class _Recording:
-    """One recording on its way through a predictor; ``waiting`` are rows that no network has seen yet."""
+    """One recording on its way through a predictor; ``waiting`` are starts and rows that no network has seen yet."""
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -243,19 +241,29 @@ class _Recording:
         self.waveforms: dict[Waveform, _stream.Step] = {}
         self.starts: dict[Plan, list[np.ndarray]] = defaultdict(list)
         self.outputs: dict[int, list[np.ndarray]] = defaultdict(list)  # of each step that fuses nothing
-        self.waiting: dict[Plan, list[np.ndarray]] = defaultdict(list)
+        self.waiting: dict[Plan, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
+        self.tagging = Tagging(predictor.networks)
         self.told = _Told()
         self.seconds = 0.0
         self.error: DataError | None = None
+        self.has_ended = False
 
     @property
     def n_waiting(self) -> int:
         """Rows, of the feature that has most of them."""
-        return max((sum(map(len, parts)) for parts in self.waiting.values()), default=0)
+        return max((sum(len(rows) for _, rows in parts) for parts in self.waiting.values()), default=0)
+
+    def tagged_until(self) -> float:
+        """Seconds that no tagger will go back before."""
+        if self.has_ended:
+            return math.inf
+        plans = [self.predictor.networks[tagger].plan for tagger in self.predictor.taggers]
+        return min((self.segments[plan].last_cut for plan in plans), default=-math.inf)
 
     def push(self, samples: np.ndarray, rate: int, is_last: bool) -> None:
         """Go on by a piece."""
         self.seconds += samples.shape[1] / rate
+        self.has_ended = is_last
         if not self.waveforms:
             self._begin(samples, rate)
         waveforms = {plan: step(samples, is_last) for plan, step in self.waveforms.items()}
@@ -263,7 +271,7 @@ class _Recording:
             starts, rows = segments.push(waveforms[plan.waveform], is_last)
             if len(rows):
                 self.starts[plan].append(starts)
-                self.waiting[plan].append(rows)
+                self.waiting[plan].append((starts, rows))
 
     def stretch(self) -> Iterator[Stretch]:
         """The segments that are known by now and have not been told, where there are any."""
@@ -272,7 +280,7 @@ class _Recording:
             return
         depth = self.predictor.joining.depth
         middles = [_middles(part) for part in leaves.values()]
-        last_cuts = [self._last_cut(number) for number in leaves]
+        last_cuts = [self._last_cut(number, own) for number, own in zip(leaves, middles)]
         decided = _decided(middles, last_cuts, depth)
         found = self._cut(self.predictor.joining.line(leaves), decided)
         for number, passed in zip(leaves, _passed(middles, decided, depth)):
@@ -301,13 +309,19 @@ class _Recording:
         for number, step in enumerate(self.predictor.steps):
             if step.do != "fuse":
                 starts = self.starts[self.predictor.networks[step.network].plan]
-                parts = (_from(parts, first.get(number, 0)) for parts in (starts, self.outputs[number]))
-                out[number] = self.predictor.part(number, *parts)
+                there, rows = (_from(parts, first.get(number, 0)) for parts in (starts, self.outputs[number]))
+                out[number] = self.predictor.part(number, there[: len(rows)], rows)
         return out
 
-    def _last_cut(self, number: int) -> float:
-        """Seconds to the middle of the last segment that was cut for a step, whether or not it was kept."""
-        plan = self.predictor.networks[self.predictor.steps[number].network].plan
+    def _last_cut(self, number: int, middles: np.ndarray) -> float:
+        """Seconds to the middle of the last segment that was cut for a step, whether or not it was kept.
+
+        Of segments that wait for their tags the one before them.
+        """
+        network = self.predictor.networks[self.predictor.steps[number].network]
+        plan = network.plan
+        if network.taggers and self.tagging.held.get(plan):
+            return float(middles[-1])
         return self.segments[plan].last_cut + plan.segment_seconds / 2
 
     def _begin(self, samples: np.ndarray, rate: int) -> None:
