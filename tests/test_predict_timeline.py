@@ -11,7 +11,8 @@ from conftest import asctool
 from asctool.stages import predict as stage
 from asctool.storage.bundle import Step
 from asctool.training import portable
-from asctool.training.predictor import Heard, Piece, Predictor, Stretch
+from asctool.training.hearing import Heard, Recording, Stretch
+from asctool.training.predictor import Piece, Predictor
 
 RATE = 16000
 SMALL = ("--set", "filters=[4, 8, 8]", "--set", "hidden=8", "--set", "attention_size=4", "--set", "learning_rate=0.01")
@@ -111,9 +112,7 @@ def test_the_first_segments_come_before_the_second_piece_is_read(models: list[Pa
 def test_what_waits_to_be_told_does_not_grow(models: list[Path]) -> None:
     """The window of rows that later segments may need, while all that was told is behind it."""
     predictor = stage.open_models(models, "cpu")
-    from asctool.training import predictor as module
-
-    recording = module._Recording(predictor)
+    recording = Recording(predictor)
     waiting = []
     for samples, rate, is_last in pieces(120, 0):
         recording.push(samples, rate, is_last)

@@ -21,7 +21,8 @@ from asctool.storage import audio
 from asctool.storage.dataset import join_labels
 
 if TYPE_CHECKING:
-    from asctool.training.predictor import Piece, Predictor, Stretch
+    from asctool.training.hearing import Stretch
+    from asctool.training.predictor import Piece, Predictor
 
 PIECE_SECONDS = 32.0  # of a recording at once: what is shorter is computed as denoise and featurize compute it
 STANDARD_INPUT = "-"
@@ -77,7 +78,7 @@ def predict(
     With ``timeline`` one of each of its segments before it, of a long recording while it is read. A bad file gets an
     answer that says what is wrong with it, and the others theirs.
     """
-    from asctool.training.predictor import Heard
+    from asctool.training.hearing import Heard
 
     limit = (TAG_LIMIT if predictor.is_tagger else 0.0) if unknown_below is None else unknown_below
     names: deque[str] = deque()  # of those that are on their way

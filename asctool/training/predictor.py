@@ -4,46 +4,25 @@ Posteriors are (class,) of a recording, (segment, class) along its time; those o
 itself.
 """
 
-import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from asctool.classifiers import calibrated
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.features import _stream
-from asctool.features._stream import Plan, Segments, Waveform
+from asctool.features._stream import Plan
 from asctool.storage.bundle import Bundle, Step
 from asctool.training import devices, inference
+from asctool.training.hearing import Heard, Recording, Stretch
 from asctool.training.joining import Joining, Part
 from asctool.training.ready import ReadyNetwork
-from asctool.training.tagging import Tagging
 
 Key = tuple[int, inference.Kind]  # a network, and what is asked of it
 Piece = tuple[np.ndarray, int, bool]  # samples (channel, sample), Hz, whether it is the last
 BATCH_ROWS = 64  # computed at once: of two rows, a recurrent network on a CPU takes four times as long for each
 MAX_WAITING = 64  # recordings
-ROUNDING = 1e-6  # seconds: far above that of times, far below a frame
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Segments of a recording that goes on."""
-
-    starts: np.ndarray  # (segment,) seconds
-    ends: np.ndarray  # (segment,) seconds, no later than the recording's
-    timeline: np.ndarray  # (segment, class)
-
-
-@dataclass(frozen=True)
-class Heard(Stretch):
-    """What a recording sounds like; its segments, but for those that were told as stretches."""
-
-    seconds: float  # of the recording
-    posterior: np.ndarray  # (class,)
 
 
 class Predictor:
@@ -107,10 +86,10 @@ class Predictor:
 
         The first is answered at once. With ``in_stretches`` the segments of a long recording come as they are known.
         """
-        waiting: list[_Recording] = []
+        waiting: list[Recording] = []
         limit = 1
         for pieces in recordings:
-            recording = _Recording(self)
+            recording = Recording(self)
             waiting.append(recording)
             try:
                 for samples, rate, is_last in pieces:
@@ -129,12 +108,12 @@ class Predictor:
                 waiting, limit = [], BATCH_ROWS
         yield from self._told(waiting)
 
-    def _told(self, recordings: "Sequence[_Recording]") -> Iterator[Heard | DataError]:
+    def _told(self, recordings: Sequence[Recording]) -> Iterator[Heard | DataError]:
         self._compute_waiting([recording for recording in recordings if recording.error is None])
         for recording in recordings:
             yield recording.error or recording.heard()
 
-    def _compute_waiting(self, recordings: "Sequence[_Recording]") -> None:
+    def _compute_waiting(self, recordings: Sequence[Recording]) -> None:
         """What is asked of networks, of all rows that wait; rows that take tags wait on until those are known."""
         for plan in self.plans:
             parts = [(recording, *part) for recording in recordings for part in recording.waiting.pop(plan, [])]
@@ -151,7 +130,7 @@ class Predictor:
         """The networks that take these rows, with tags beside them or without."""
         return {number for number in self.plans[plan] if bool(self.networks[number].taggers) == tagged}
 
-    def _compute(self, parts: "Sequence[tuple[_Recording, np.ndarray, np.ndarray]]", numbers: set[int]) -> None:
+    def _compute(self, parts: Sequence[tuple[Recording, np.ndarray, np.ndarray]], numbers: set[int]) -> None:
         """What is asked of these networks, of rows of recordings and their starts, for each recording."""
         if not parts or not numbers:
             return
@@ -224,171 +203,7 @@ class Predictor:
         return Part(step.system, step.fold, starts, self.networks[step.network].plan.segment_seconds, rows)
 
 
-@dataclass
-class _Told:
-    """What of a recording's segments has been told."""
-
-    until: float = -math.inf  # start of the last one, seconds
-    of_leaf: dict[int, int] = field(default_factory=lambda: defaultdict(int))  # rows that are needed no more
-
-
-class _Recording:
-    """One recording on its way through a predictor; ``waiting`` are starts and rows that no network has seen yet."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
-        self.segments = {plan: Segments(plan) for plan in predictor.plans}
-        self.waveforms: dict[Waveform, _stream.Step] = {}
-        self.starts: dict[Plan, list[np.ndarray]] = defaultdict(list)
-        self.outputs: dict[int, list[np.ndarray]] = defaultdict(list)  # of each step that fuses nothing
-        self.waiting: dict[Plan, list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
-        self.tagging = Tagging(predictor.networks)
-        self.told = _Told()
-        self.seconds = 0.0
-        self.error: DataError | None = None
-        self.has_ended = False
-
-    @property
-    def n_waiting(self) -> int:
-        """Rows, of the feature that has most of them."""
-        return max((sum(len(rows) for _, rows in parts) for parts in self.waiting.values()), default=0)
-
-    def tagged_until(self) -> float:
-        """Seconds that no tagger will go back before."""
-        if self.has_ended:
-            return math.inf
-        plans = [self.predictor.networks[tagger].plan for tagger in self.predictor.taggers]
-        return min((self.segments[plan].last_cut for plan in plans), default=-math.inf)
-
-    def push(self, samples: np.ndarray, rate: int, is_last: bool) -> None:
-        """Go on by a piece."""
-        self.seconds += samples.shape[1] / rate
-        self.has_ended = is_last
-        if not self.waveforms:
-            self._begin(samples, rate)
-        waveforms = {plan: step(samples, is_last) for plan, step in self.waveforms.items()}
-        for plan, segments in self.segments.items():
-            starts, rows = segments.push(waveforms[plan.waveform], is_last)
-            if len(rows):
-                self.starts[plan].append(starts)
-                self.waiting[plan].append((starts, rows))
-
-    def stretch(self) -> Iterator[Stretch]:
-        """The segments that are known by now and have not been told, where there are any."""
-        leaves = self._leaves(self.told.of_leaf)
-        if not all(len(part.rows) for part in leaves.values()):
-            return
-        depth = self.predictor.joining.depth
-        middles = [_middles(part) for part in leaves.values()]
-        last_cuts = [self._last_cut(number, own) for number, own in zip(leaves, middles)]
-        decided = _decided(middles, last_cuts, depth)
-        found = self._cut(self.predictor.joining.line(leaves), decided)
-        for number, passed in zip(leaves, _passed(middles, decided, depth)):
-            self.told.of_leaf[number] += passed
-        if len(found.starts):
-            yield found
-
-    def heard(self) -> Heard:
-        """The recording as a whole, and its segments that have not been told."""
-        rest = self._cut(self.predictor.joining.line(self._leaves(self.told.of_leaf)), math.inf)
-        return Heard(
-            rest.starts, rest.ends, rest.timeline, self.seconds, self.predictor.joining.whole(self._leaves({}))
-        )
-
-    def _cut(self, line: Part, decided: float) -> Stretch:
-        """Rows of a line after those that were told, whose middles lie no later than this."""
-        assert line.starts is not None
-        kept = (line.starts > self.told.until) & (line.starts + line.seconds / 2 <= decided)
-        starts = line.starts[kept]
-        self.told.until = float(starts.max(initial=self.told.until))
-        return Stretch(starts, np.minimum(starts + line.seconds, self.seconds), line.rows[kept])
-
-    def _leaves(self, first: Mapping[int, int]) -> dict[int, Part]:
-        """The posteriors of all steps that fuse nothing, of each from its own first row on."""
-        out = {}
-        for number, step in enumerate(self.predictor.steps):
-            if step.do != "fuse":
-                starts = self.starts[self.predictor.networks[step.network].plan]
-                there, rows = (_from(parts, first.get(number, 0)) for parts in (starts, self.outputs[number]))
-                out[number] = self.predictor.part(number, there[: len(rows)], rows)
-        return out
-
-    def _last_cut(self, number: int, middles: np.ndarray) -> float:
-        """Seconds to the middle of the last segment that was cut for a step, whether or not it was kept.
-
-        Of segments that wait for their tags the one before them.
-        """
-        network = self.predictor.networks[self.predictor.steps[number].network]
-        plan = network.plan
-        if network.taggers and self.tagging.held.get(plan):
-            return float(middles[-1])
-        return self.segments[plan].last_cut + plan.segment_seconds / 2
-
-    def _begin(self, samples: np.ndarray, rate: int) -> None:
-        for plan, numbers in self.predictor.plans.items():
-            network = self.predictor.networks[min(numbers)]
-            own = 1 if plan.waveform.mono else len(samples)
-            made = own * (2 if plan.waveform.denoising else 1) * (2 if plan.delta_width else 1)
-            if made != network.shape[0]:
-                raise DataError(
-                    f"{len(samples)} channels make features of {made}, the network was trained on {network.shape[0]}"
-                )
-            if plan.waveform not in self.waveforms:
-                self.waveforms[plan.waveform] = _stream.channels_of(samples, rate, plan.waveform)
-
-
 def _model(bundle: Bundle, number: int) -> dict[str, np.ndarray]:
     step = bundle.steps[number]
     arrays = bundle.part(step.do, number) if step.do != "network" else {}
     return arrays | ({"kernel": np.array(step.kernel.encode())} if step.do == "svm" else {})
-
-
-def _middles(part: Part) -> np.ndarray:
-    """Of segments, in seconds."""
-    assert part.starts is not None
-    return part.starts + part.seconds / 2
-
-
-def _decided(middles: Sequence[np.ndarray], last_cuts: Sequence[float], depth: int) -> float:
-    """Up to which second it is known what counts there, from the middles of what each leaf has kept and last cut.
-
-    What counts is the nearest segment that was kept, and the next one to be kept may come right behind the last cut.
-    So of a silence that some networks leave out the second half waits, as posteriors of the others, all of which stay
-    until the recording's end anyway, for the answer of the whole; no row of features waits. Where segments near to
-    others are looked for ``depth`` times over, those in between have to be decided too.
-    """
-    decided = min(float(own[-1] + last) / 2 for own, last in zip(middles, last_cuts))
-    for _ in range(depth - 1):
-        decided = min(decided, *(_turning(own, decided) for own in middles))
-    return decided
-
-
-def _turning(middles: np.ndarray, seconds: float) -> float:
-    """Up to where the nearest of these is no later than a time."""
-    n_before = int(np.searchsorted(middles, seconds, "right"))
-    if n_before == 0:
-        return -math.inf
-    return float(middles[n_before - 1] + middles[n_before]) / 2 - ROUNDING if n_before < len(middles) else math.inf
-
-
-def _passed(middles: Sequence[np.ndarray], decided: float, depth: int) -> list[int]:
-    """How many rows of each leaf count nowhere after that."""
-    for _ in range(depth - 1):  # what is near to the earliest that is near
-        decided = min(decided, *(float(own[_last_before(own, decided)]) for own in middles))
-    return [_last_before(own, decided) for own in middles]
-
-
-def _last_before(middles: np.ndarray, seconds: float) -> int:
-    """Place of the last no later than that, or 0: it may be the nearest to what comes next."""
-    return max(0, int(np.searchsorted(middles, seconds, "right")) - 1)
-
-
-def _from(parts: list[np.ndarray], first: int) -> np.ndarray:
-    """All rows of some arrays from one row on, without touching those before it."""
-    kept = []
-    left = first
-    for part in parts:
-        if left < len(part):
-            kept.append(part[left:])
-        left = max(0, left - len(part))
-    return np.concatenate(kept) if kept else np.zeros((0, *parts[0].shape[1:])) if parts else np.zeros(0)
