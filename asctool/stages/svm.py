@@ -79,6 +79,33 @@ def svm(
     columns = store.columns("clip_id", "start", "array", "subset")
     subset = columns["subset"] if "subset" in columns else _subsets(store, columns["clip_id"], fold)
     name = system or f"{store.manifest['systems'][0]} svm"
+    recipe = _recipe(store, kernel, own, config, fold, name, tune)
+    largest = "rbf" if tune else kernel
+    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, largest, name)):
+        return False
+    fitted = _fit(store, columns, subset, kernel, own, config, tune)
+    with locks.writer_lock(output):
+        if manifest.settled(output, recipe, force):
+            return False  # by somebody else, meanwhile
+        wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
+        out = _rows(columns, wanted, calibrated.predict(fitted.model, columns["array"][wanted]), fold, subset, name)
+        protocol = next(iter(store.manifest.get("protocol", {"": {}}).values()))
+        write_rows(
+            *(output, recipe, store.tables, out, {MODEL: arrays.encode(fitted.model)}),
+            axes=["row", "class"],
+            level="segment",
+            fold=fold,
+            systems=[name],
+            protocol={name: {**protocol, "kernel and C": fitted.chosen_on}},
+            **fitted.tuned,
+            paths={"embeddings": manifest.relative(embeddings, output)},
+        )
+    return True
+
+
+def _recipe(
+    store: Store, kernel: str, own: Settings, config: Any, fold: int, name: str, tune: Sequence[tuning.Candidate]
+) -> Recipe:
     options = {"fold": fold, "system": name, "calibration_folds": own.calibration_folds, "seed": own.seed}
     if tune:
         tried = [f"{one.kernel} {settings.as_dict(one.config)}" for one in tune]
@@ -86,60 +113,39 @@ def svm(
     else:
         options |= {"kernel": kernel, **settings.as_dict(config)}
     inputs = {"embeddings": store.content, "tables": manifest.hash_tables(store.tables)}
-    recipe = Recipe("posterior", "svm", VERSION, options, inputs)
-    if manifest.settled(
-        output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, "rbf" if tune else kernel, name)
-    ):
-        return False
+    return Recipe("posterior", "svm", VERSION, options, inputs)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A machine, on what its kernel and C were chosen, and what the manifest says of the choice."""
+
+    model: dict[str, np.ndarray]
+    chosen_on: str
+    tuned: dict[str, Any]
+
+
+def _fit(
+    store: Store,
+    columns: Columns,
+    subset: np.ndarray,
+    kernel: str,
+    own: Settings,
+    config: Any,
+    tune: Sequence[tuning.Candidate],
+) -> _Fitted:
     train = _training_rows(store, columns["clip_id"], subset)
-    targets, groups = _targets_and_groups(store, columns["clip_id"][train])
+    features, (targets, groups) = columns["array"][train], _targets_and_groups(store, columns["clip_id"][train])
+    n_classes = len(store.tables.classes)
     tuned: dict[str, Any] = {}
     chosen_on = "given"
     if tune:
         judged = _judging_rows(store, columns, subset)
-        choice = tuning.tune(
-            columns["array"][train],
-            targets,
-            groups,
-            len(store.tables.classes),
-            tune,
-            own.seed,
-            own.tune_folds,
-            judged,
-        )
+        choice = tuning.tune(features, targets, groups, n_classes, tune, own.seed, own.tune_folds, judged)
         kernel, config, chosen_on = choice.best.kernel, choice.best.config, "valid" if judged else "train folds"
         tuned = _described(choice, tune)
-    model = calibrated.fit(
-        columns["array"][train],
-        targets,
-        groups,
-        len(store.tables.classes),
-        kernel,
-        config,
-        own.seed,
-        own.calibration_folds,
-    )
-    with locks.writer_lock(output):
-        if manifest.settled(output, recipe, force):
-            return False  # by somebody else, meanwhile
-        wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
-        out = _rows(columns, wanted, calibrated.predict(model, columns["array"][wanted]), fold, subset, name)
-        protocol = {**next(iter(store.manifest.get("protocol", {"": {}}).values())), "kernel and C": chosen_on}
-        write_rows(
-            output,
-            recipe,
-            store.tables,
-            out,
-            {MODEL: arrays.encode(model)},
-            axes=["row", "class"],
-            level="segment",
-            fold=fold,
-            systems=[name],
-            protocol={name: protocol},
-            **tuned,
-            paths={"embeddings": manifest.relative(embeddings, output)},
-        )
-    return True
+    model = calibrated.fit(features, targets, groups, n_classes, kernel, config, own.seed, own.calibration_folds)
+    return _Fitted(model, chosen_on, tuned)
 
 
 def apply(
