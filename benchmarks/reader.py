@@ -26,7 +26,8 @@ from asctool.models._layers import InputShape
 from asctool.storage import locks, rows, streaming
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Store, StoreWriter, plan_shards
+from asctool.storage.shards import plan_shards
+from asctool.storage.store import Store, StoreWriter
 from asctool.training import batches
 from asctool.training.examples import Examples, Normalization
 from asctool.training.settings import Settings

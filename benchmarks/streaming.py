@@ -19,7 +19,8 @@ import numpy as np
 from asctool.storage import locks, rows
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Store, StoreWriter, plan_shards
+from asctool.storage.shards import plan_shards
+from asctool.storage.store import Store, StoreWriter
 from benchmarks.rows import machine
 
 SIZES = (10_000, 30_000, 100_000)

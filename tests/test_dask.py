@@ -22,7 +22,7 @@ from asctool.cli import run
 from asctool.errors import UsageError
 from asctool.parallel import cluster
 from asctool.stages.verify import verify
-from asctool.storage import manifest, reach, store
+from asctool.storage import manifest, reach, shards
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.parts import Part
 
@@ -98,7 +98,7 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 @pytest.fixture(autouse=True)
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store.plan_shards, "__defaults__", (SHARD_BYTES,))
+    monkeypatch.setattr(shards.plan_shards, "__defaults__", (SHARD_BYTES,))
 
 
 def asctool(*arguments: object) -> int:
@@ -144,7 +144,7 @@ def test_the_same_content(
     stage: str, dask: Dask, corpus: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if stage == "extract":
-        monkeypatch.setattr(store.plan_shards, "__defaults__", (1500,))
+        monkeypatch.setattr(shards.plan_shards, "__defaults__", (1500,))
     command = commands(corpus, trained)[stage]
     jobs = () if stage == "extract" else ("--jobs", 1)
     assert asctool(*line(command, tmp_path / "here"), *jobs) == 0
@@ -168,7 +168,7 @@ def test_a_task_that_kills_every_worker_is_named(
 ) -> None:
     """First the only worker there is, then as many as the scheduler lets a task end; at last the scheduler goes."""
     monkeypatch.setattr(cluster, "WORKER_SECONDS", 1.0)
-    monkeypatch.setattr(store.plan_shards, "__defaults__", (1 << 30,))  # one shard, and no other task to be suspected
+    monkeypatch.setattr(shards.plan_shards, "__defaults__", (1 << 30,))  # one shard, and no other task to be suspected
     command = ("denoise", corpus / "data", tmp_path / "out")
     with Dask(tmp_path) as dask:
         told(capsys, 4, "has had no workers for 1 s; start some", *command, "--scheduler", dask.address)
@@ -176,7 +176,7 @@ def test_a_task_that_kills_every_worker_is_named(
         words = "has had no workers for 1 s; shard 1 of 1 (clips 1 to 24) was being done when they went"
         told(capsys, 4, words, *command, "--scheduler", dask.address)
         monkeypatch.undo()
-        monkeypatch.setattr(store.plan_shards, "__defaults__", (1 << 30,))
+        monkeypatch.setattr(shards.plan_shards, "__defaults__", (1 << 30,))
         dask.ask(lambda dask_scheduler: setattr(dask_scheduler, "allowed_failures", 0))
         dask.worker(fault="before-shard:1")
         words = "shard 1 of 1 (clips 1 to 24) ended every Dask worker that took it, 1 of them"
@@ -248,7 +248,7 @@ def test_errors_of_a_task_are_raised_as_they_are(dask: Dask) -> None:
 
 def test_ctrl_c_takes_the_tasks_with_it(dask: Dask, corpus: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code = f"from asctool.storage import store\nstore.plan_shards.__defaults__ = ({SHARD_BYTES // 4},)\n"
+    code = f"from asctool.storage import shards\nshards.plan_shards.__defaults__ = ({SHARD_BYTES // 4},)\n"
     code += "import sys\nfrom asctool.__main__ import main\nmain()\n"
     command = ["denoise", corpus / "data", out, "--scheduler", dask.address, "--quiet"]
     process = subprocess.Popen([sys.executable, "-c", code, *map(str, command)], stderr=subprocess.PIPE, text=True)

@@ -19,7 +19,8 @@ from asctool.storage import arrays, atomic, data_directory, locks, manifest
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.manifest import Recipe
 from asctool.storage.run import Run, RunWriter, check_archive
-from asctool.storage.store import Store, StoreWriter, encode_shard, write_rows
+from asctool.storage.shards import encode_shard
+from asctool.storage.store import Store, StoreWriter, write_rows
 
 N_FLIPS = 300
 REFUSAL_SECONDS = 2.0
@@ -28,7 +29,7 @@ REFUSAL_SECONDS = 2.0
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A store of five shards and one file more."""
-    monkeypatch.setattr("asctool.storage.store.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
+    monkeypatch.setattr("asctool.storage.shards.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
     with locks.writer_lock(tmp_path / "store"):
         write_rows(tmp_path / "store", RECIPE, tables(), columns(), {"svm.h5": arrays.encode({"w": np.ones(3)})})
     return tmp_path / "store"

@@ -17,7 +17,7 @@ from soak.server import SHARD_BYTES, Outcome, Server
 from asctool.cli import run
 from asctool.errors import UsageError
 from asctool.stages.verify import verify
-from asctool.storage import locks, manifest, parts, store
+from asctool.storage import locks, manifest, parts, shards
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import encode_folds
 from asctool.storage.parts import Part
@@ -102,7 +102,7 @@ def test_parts_at_once_one_killed_and_run_again(corpus: Path, whole: Path, serve
 
 def test_more_parts_than_shards_all_at_once(corpus: Path, whole: Path, server: Server, tmp_path: Path) -> None:
     out, total = tmp_path / "out", 6
-    larger = {"asctool.storage.store.plan_shards.__defaults__": [1_000_000]}
+    larger = {"asctool.storage.shards.plan_shards.__defaults__": [1_000_000]}
     pids = [server.start(denoise(corpus, out, f"{k}/{total}"), patches=larger) for k in range(1, total + 1)]
     outcomes = [server.wait(pid) for pid in pids]
     assert {outcome.code for outcome in outcomes} == {0}, outcomes
@@ -268,7 +268,7 @@ def test_extract_in_parts(
     def command(out: Path, *more: object) -> list[object]:
         return ["extract", trained, corpus / "logmel", out, "--kind", kind, *more]
 
-    patches = {"asctool.storage.store.plan_shards.__defaults__": [shard_bytes]}
+    patches = {"asctool.storage.shards.plan_shards.__defaults__": [shard_bytes]}
     alone, out = tmp_path / "alone", tmp_path / "out"
     assert server.run(command(alone), patches=patches).code == 0
     assert n_shards(alone) >= 3
@@ -307,6 +307,6 @@ def test_a_dry_run_tells_of_its_part(
 def foretold(corpus: Path, out: Path, part: str, capsys: pytest.CaptureFixture[str]) -> str:
     """What a dry run prints, with shards of the size that the server has."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store.plan_shards, "__defaults__", (SHARD_BYTES,))
+        patch.setattr(shards.plan_shards, "__defaults__", (SHARD_BYTES,))
         assert run([*map(str, denoise(corpus, out, part)), "--dry-run", "--quiet"]) == 0
     return capsys.readouterr().out

@@ -12,7 +12,8 @@ from asctool.errors import DataError, IntegrityError
 from asctool.storage import atomic, dataset, locks, manifest
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Store, StoreWriter, encode_shard, plan_shards, write_rows
+from asctool.storage.shards import encode_shard, plan_shards
+from asctool.storage.store import Store, StoreWriter, write_rows
 
 RECIPE = Recipe("embedding", "test", 1, {"size": 3}, {})
 
@@ -53,7 +54,7 @@ def test_the_same_rows_have_the_same_content_however_they_are_cut(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = Store(written(tmp_path / "whole"))
-    monkeypatch.setattr("asctool.storage.store.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
+    monkeypatch.setattr("asctool.storage.shards.plan_shards", lambda sizes: [(i, i + 1) for i in range(len(sizes))])
     cut = Store(written(tmp_path / "cut"))
     assert (len(whole.manifest["shards"]), len(cut.manifest["shards"])) == (1, 5)
     assert whole.content == cut.content

@@ -17,7 +17,8 @@ from asctool.models._layers import InputShape
 from asctool.models.raw_resnet import Config, Network
 from asctool.storage import locks, manifest, tags
 from asctool.storage.dataset import Clip, Tables
-from asctool.storage.store import Columns, Store, write_rows
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store, write_rows
 from asctool.storage.tags import Tags
 from asctool.training.examples import Examples, normalization_of
 from asctool.training.settings import Settings

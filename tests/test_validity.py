@@ -21,7 +21,8 @@ from asctool.stages.augment import takes
 from asctool.storage import locks, manifest, rows, settings
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.manifest import Recipe
-from asctool.storage.store import Columns, Store, write_rows
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store, write_rows
 
 MODELS, TRANSFORMS = registry.names("models"), registry.names("transforms")
 OF_CLIPS = [name for name in TRANSFORMS if takes(name) == "clips"]

@@ -15,7 +15,8 @@ from typing import Any, Protocol, TypeVar
 from asctool.errors import EnvironmentFailure
 from asctool.storage import parts
 from asctool.storage.parts import Part
-from asctool.storage.store import StoreWriter, Written
+from asctool.storage.shards import Written
+from asctool.storage.store import StoreWriter
 
 PARENT_SECONDS = 1.0  # between a worker's looks at whether its parent is still there
 Item = TypeVar("Item")

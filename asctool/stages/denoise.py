@@ -16,7 +16,8 @@ from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import Columns, ShardWriter, StoreWriter, Written, check_output, plan_shards, update_tables
+from asctool.storage.shards import Columns, ShardWriter, Written, plan_shards
+from asctool.storage.store import StoreWriter, check_output, update_tables
 
 VERSION = 1
 

@@ -17,7 +17,8 @@ from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.run import MODEL, Run
 from asctool.storage.settings import differences
-from asctool.storage.store import Columns, ShardWriter, Store, StoreWriter, Written, check_output, plan_shards
+from asctool.storage.shards import Columns, ShardWriter, Written, plan_shards
+from asctool.storage.store import Store, StoreWriter, check_output
 
 if TYPE_CHECKING:
     from asctool.training.loading import Trained

@@ -15,7 +15,8 @@ from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.recordings import OfData, OfStore, open_recordings
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import ShardWriter, StoreWriter, Written, check_output
+from asctool.storage.shards import ShardWriter, Written
+from asctool.storage.store import StoreWriter, check_output
 
 if TYPE_CHECKING:
     from asctool.training.hub import Found, HubNetwork

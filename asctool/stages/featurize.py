@@ -19,16 +19,8 @@ from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import (
-    Columns,
-    ShardWriter,
-    Store,
-    StoreWriter,
-    Written,
-    check_output,
-    plan_shards,
-    update_tables,
-)
+from asctool.storage.shards import Columns, ShardWriter, Written, plan_shards
+from asctool.storage.store import Store, StoreWriter, check_output, update_tables
 
 if TYPE_CHECKING:
     import torch

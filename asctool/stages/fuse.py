@@ -17,7 +17,8 @@ from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import Columns, Store, check_output, write_rows
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store, check_output, write_rows
 
 VERSION = 1
 MODEL = "fusion.h5"

@@ -15,7 +15,8 @@ from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import Columns, check_output, write_rows
+from asctool.storage.shards import Columns
+from asctool.storage.store import check_output, write_rows
 from asctool.storage.tables import Row, read_table
 
 VERSION = 1

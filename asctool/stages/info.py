@@ -12,7 +12,8 @@ from asctool.errors import DataError, IntegrityError, UsageError
 from asctool.storage import atomic, audio, explanation, manifest
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables
-from asctool.storage.store import Columns, Store
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -21,7 +21,8 @@ from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
 from asctool.storage.download import fetch_all, missing
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, size
-from asctool.storage.store import check_output, plan_shards
+from asctool.storage.shards import plan_shards
+from asctool.storage.store import check_output
 
 log = logging.getLogger("asctool")
 

@@ -13,7 +13,8 @@ from asctool.errors import AsctoolError, DataError, UsageError
 from asctool.storage import arrays, locks, manifest, settings
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
-from asctool.storage.store import Columns, Store, check_output, write_rows
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store, check_output, write_rows
 
 VERSION = 1
 MODEL = "svm.h5"

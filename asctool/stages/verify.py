@@ -9,7 +9,8 @@ from asctool.errors import IntegrityError
 from asctool.storage import arrays, bundle, data_directory, manifest
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.run import MODEL, Run
-from asctool.storage.store import KINDS, Store, has_its_hashes
+from asctool.storage.shards import has_its_hashes
+from asctool.storage.store import KINDS, Store
 
 
 def verify(artifact: Path) -> str:

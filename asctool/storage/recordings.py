@@ -12,7 +12,8 @@ from asctool.errors import DataError, IntegrityError
 from asctool.storage import audio, manifest
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Tables
-from asctool.storage.store import Columns, Store, plan_shards
+from asctool.storage.shards import Columns, plan_shards
+from asctool.storage.store import Store
 
 PART_BYTES = 32 << 20  # of sound: so much work is done again after a kill
 FULL_SCALE = 32768  # of waveforms in int16

@@ -6,7 +6,8 @@ import numpy as np
 
 from asctool.errors import DataError, UsageError
 from asctool.storage import streaming
-from asctool.storage.store import Columns, Store
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store
 from asctool.storage.streaming import StreamedRows
 
 RESIDENT_BYTES = 4 << 30  # stores larger than this stay on disk

@@ -15,7 +15,8 @@ import numpy as np
 
 from asctool.errors import DataError, EnvironmentFailure, IntegrityError
 from asctool.storage import arrays, manifest
-from asctool.storage.store import Columns, Store, decode_shard
+from asctool.storage.shards import Columns, decode_shard
+from asctool.storage.store import Store
 
 
 @dataclass(frozen=True)

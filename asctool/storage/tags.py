@@ -9,7 +9,8 @@ import numpy as np
 
 from asctool.errors import DataError
 from asctool.storage.dataset import Tables
-from asctool.storage.store import Columns, Store
+from asctool.storage.shards import Columns
+from asctool.storage.store import Store
 
 LISTED = 5  # clips told of one by one
 TAGS, SOFT_TARGETS = "tags", "soft targets"  # how manifests call what stands beside rows or in the place of labels

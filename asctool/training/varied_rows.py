@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from asctool.storage.rows import FoldRows
-from asctool.storage.store import Columns
+from asctool.storage.shards import Columns
 from asctool.training.examples import Normalization
 
 

@@ -24,7 +24,8 @@ from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.run import MODEL, RunWriter, check_archive
-from asctool.storage.store import Store, encode_shard, write_rows
+from asctool.storage.shards import encode_shard
+from asctool.storage.store import Store, write_rows
 from asctool.storage.tables import read_table
 from soak.mutations import VALUES, Generator, damaged, replaced
 

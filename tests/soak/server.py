@@ -129,9 +129,9 @@ def _serve() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # networks this small wait longer for a second thread than it helps
     for name in PRELOADED:
         importlib.import_module(name)
-    from asctool.storage import store
+    from asctool.storage import shards
 
-    store.plan_shards.__defaults__ = (SHARD_BYTES,)
+    shards.plan_shards.__defaults__ = (SHARD_BYTES,)
     gc.freeze()  # a child that collects garbage would copy every page
     channel = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:

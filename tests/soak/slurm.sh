@@ -71,8 +71,8 @@ sinfo
 cat > "$base/asctool" << 'END'
 #!/usr/bin/env python
 import sys
-from asctool.storage import store
-store.plan_shards.__defaults__ = (100_000,)
+from asctool.storage import shards
+shards.plan_shards.__defaults__ = (100_000,)
 from asctool.cli import main
 main()
 END

@@ -24,7 +24,7 @@ from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate
-from asctool.storage.store import HASH_DIGITS, plan_shards
+from asctool.storage.shards import HASH_DIGITS, plan_shards
 
 COPIES_NAME = "copies-"  # then 12 digits of the fingerprint, or of what stands for a forced rebuild
 MAX_NAME = 60  # characters of a clip id in the name of a file
