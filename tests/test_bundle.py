@@ -143,6 +143,14 @@ def test_numbers_that_are_none_are_refused() -> None:
         bundle.decode(bundle.encode(made(arrays={"network/0/weight": np.array([np.nan])})))
 
 
+@pytest.mark.parametrize(
+    "name", ["foo", "network/1", "network/x/y", "network/7/weight", "svm/9/a", "svm/-1/a", "a/0/b"]
+)
+def test_arrays_that_belong_to_nothing_are_refused(name: str) -> None:
+    with pytest.raises(IntegrityError, match="no bundle that asctool wrote"):
+        bundle.decode(bundle.encode(made(arrays={name: np.zeros(2)})))
+
+
 STEPS = {
     "a step before itself": [{"do": "fuse", "system": "x", "of": [0]}],
     "a step used twice": [

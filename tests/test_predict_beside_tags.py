@@ -16,6 +16,7 @@ from asctool.stages import predict as stage
 from asctool.storage import audio, bundle, manifest, tags
 from asctool.storage.store import Store
 from asctool.training import portable, tagging
+from asctool.training.hearing import Recording
 from asctool.training.predictor import Piece, Predictor
 
 RATE = 16000
@@ -123,12 +124,59 @@ def test_along_a_long_recording_tags_are_of_stretches(base: Path, monkeypatch: p
     assert len({rows.tobytes() for tags_ in given for rows in tags_}) == 3
 
 
-def test_where_nothing_is_heard_tags_are_zeros(base: Path) -> None:
+def test_where_a_tagger_has_no_rows_its_tags_of_before_go_on(base: Path) -> None:
     networks = stage.open_models([base / "run"], "cpu", None).networks
     state = tagging.Tagging(networks)
     assert (state.beside(0, np.zeros(2)) == np.zeros((2, 3))).all()
     state.hear(1, np.array([0.0, 59.0, 60.0]), np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]], np.float32))
-    np.testing.assert_allclose(state.beside(0, np.array([3.0, 61.0, 130.0])), [[0.5, 0.5, 0], [0, 0, 1], [0, 0, 0]])
+    expected = [[0.5, 0.5, 0], [0, 0, 1], [0, 0, 1]]
+    np.testing.assert_allclose(state.beside(0, np.array([3.0, 61.0, 130.0])), expected)
+    networks[0].taggers = (1, 2)  # another one that has heard nothing does not count
+    np.testing.assert_allclose(state.beside(0, np.array([3.0, 61.0, 130.0])), expected)
+
+
+@pytest.mark.parametrize("at_once", [65, 7])
+def test_a_tagger_that_hears_nothing_leaves_zeros_whatever_the_pieces(
+    at_once: int, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its loudest row comes at the end, when all but the last rows of a long recording are told."""
+    predictor = stage.open_models([base / "run"], "cpu", None)
+    monkeypatch.setattr("asctool.training.predictor.BATCH_ROWS", 4)
+    given = []
+    compute = predictor.networks[0].compute
+    monkeypatch.setattr(predictor.networks[0], "compute", lambda k, r, t: (given.append(t), compute(k, r, t))[1])
+    predictor.networks[1].plan = replace(predictor.networks[1].plan, silence_db=200.0)
+    predictor.hear(pieces(65, at_once))
+    assert np.concatenate(given).shape == (26, 3) and not np.concatenate(given).any()
+
+
+def test_tags_fused_by_their_mean_bring_all_taggers(
+    base: Path, corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", "cnn", "--fold", 2, "--epochs", 1, "--set", "filters=[4, 8, 8]", "--quiet")
+    asctool("train", corpus / "logmel", tmp_path / "other", *words)
+    named = ("--kind", "tag", "--system", "att_crnn logmel", "--quiet")  # as the other one, of the other fold
+    asctool("extract", tmp_path / "other", corpus / "logmel", tmp_path / "others", *named)
+    for rule in ("mean", "max"):
+        fused, out = tmp_path / f"tags-{rule}", tmp_path / f"run-{rule}"
+        asctool("fuse", base / "classes", tmp_path / "others", fused, "--rule", rule, "--quiet")
+        asctool("train", base / "rows", out, *NETWORK, "--set", "tags=codecat", "--tags", fused)
+    assert portable.gather([tmp_path / "run-mean"]).networks[0]["taggers"] == [1, 2]
+    assert run(["predict", "x.wav", "--model", str(tmp_path / "run-max")]) == 3
+    assert "was fused by max" in capsys.readouterr().err
+
+
+def test_rows_that_waited_for_their_tags_count_at_the_end(base: Path) -> None:
+    predictor = stage.open_models([base / "run"], "cpu", None)
+    recording = Recording(predictor)
+    counts = []
+    for samples, rate, is_last in pieces(50, 10):
+        recording.push(samples, rate, is_last)
+        counts.append(recording.n_waiting)
+        if not is_last:
+            predictor._compute_waiting([recording])
+    held = sum(len(rows) for parts in recording.tagging.held.values() for _, rows in parts)
+    assert held == counts[-1] > max(counts[:-1])
 
 
 def test_a_run_of_before_its_tags_were_named_is_told(base: Path, tmp_path: Path) -> None:
@@ -138,7 +186,7 @@ def test_a_run_of_before_its_tags_were_named_is_told(base: Path, tmp_path: Path)
     described = json.loads((tmp_path / "run" / "manifest.json").read_text())
     described["paths"] = {"features": described["paths"]["features"]}
     manifest.commit(tmp_path / "run", {k: v for k, v in described.items() if k not in ("files", "sha256")}, {})
-    with pytest.raises((DataError, IntegrityError), match="train it again"):
+    with pytest.raises((DataError, IntegrityError), match="train it with --force"):
         portable.gather([tmp_path / "run"])
 
 
@@ -161,6 +209,7 @@ def test_a_bundle_whose_taggers_do_not_fit_is_refused(base: Path) -> None:
         "none": ({k: v for k, v in first.items() if k != "taggers"}, second),
         "no numbers": ({**first, "taggers": ["1"]}, second),
         "of each other": ({**first, "taggers": [1]}, {**second, "taggers": [0]}),
+        "a network that nothing uses": (first, second, second),
     }
     for networks in crafted.values():
         with pytest.raises(IntegrityError):

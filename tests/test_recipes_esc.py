@@ -88,7 +88,12 @@ def test_several_devices_are_taken_in_turn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "words"),
-    [(("--system", "resnet"), "no system resnet"), (("--seed", "one"), "not 'one'"), (("--seed", "0,1"), "not '0,1'")],
+    [
+        (("--system", "resnet"), "no system resnet"),
+        (("--seed", "one"), "not 'one'"),
+        (("--seed", "0,1"), "not '0,1'"),
+        (("--seed", "1 2 1"), "not '1 2 1'"),
+    ],
 )
 def test_slips_are_told_before_anything_is_done(option: tuple[str, str], words: str, tmp_path: Path) -> None:
     status, calls, err = recipe("esc50", tmp_path, "--corpus", "somewhere", *option)

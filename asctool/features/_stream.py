@@ -111,6 +111,11 @@ class Segments:
         self.listener = _Listener(plan)
 
     @property
+    def is_silent(self) -> bool:
+        """Whether silence is left out and there was nothing else: then the loudest row comes at the end."""
+        return self.plan.silence_db is not None and not self.listener.has_heard
+
+    @property
     def last_cut(self) -> float:
         """Start in seconds of the last segment that was cut, silent ones too; before the first one, -inf."""
         first = self.cutter.next - self.plan.segment_hop_frames

@@ -228,11 +228,9 @@ def _bundle(described: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Bund
     used = [*results, *(other for step in steps for other in step.of)]
     if sorted(used) != list(range(len(steps))):  # so that no value grows by being taken many times
         raise ValueError("a step that is used twice, or not at all")
+    _check_places(steps, networks, arrays)
     for network in networks:
         _check_dataset(network.get("dataset"))
-        taggers = [_natural(place) for place in _of(network.get("taggers", []), list)]
-        if any("taggers" in networks[place] for place in taggers) or len(set(taggers)) < len(taggers):
-            raise ValueError("a tagger that needs tags itself, or stands there twice")
     return Bundle(classes, networks, steps, results, arrays, _of(described.get("made_by", {}), dict))
 
 
@@ -251,6 +249,25 @@ def _step(entry: dict[str, Any], n_networks: int) -> Step:
     if not takes.get(step.do) or (step.do != "fuse") != (0 <= step.network < n_networks):
         raise ValueError(f"a step that does {step.do!r} with what it has not")
     return step
+
+
+def _check_places(
+    steps: Sequence[Step], networks: Sequence[Mapping[str, Any]], arrays: Mapping[str, np.ndarray]
+) -> None:
+    """Every network is of some use, none is a tagger that needs tags itself, every array belongs to something."""
+    used = {step.network for step in steps if step.do != "fuse"}
+    for network in networks:
+        taggers = [_natural(place) for place in _of(network.get("taggers", []), list)]
+        if any("taggers" in networks[place] for place in taggers) or len(set(taggers)) < len(taggers):
+            raise ValueError("a tagger that needs tags itself, or stands there twice")
+        used |= set(taggers)
+    if used != set(range(len(networks))):
+        raise ValueError("a network that nothing uses")
+    for name in arrays:
+        kind, number, _ = name.split("/", 2)
+        count = {"network": len(networks), "svm": len(steps), "fuse": len(steps)}[kind]
+        if not (number.isascii() and number.isdigit() and len(number) < 8 and int(number) < count):
+            raise ValueError(f"array {name!r} belongs to nothing")
 
 
 def _check_dataset(entry: Any) -> None:

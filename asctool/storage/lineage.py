@@ -90,15 +90,19 @@ def _svm(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
 
 
 def _fused(found: Lineage, store: Store, above: tuple[Path, ...]) -> int:
-    given = (name for name in store.manifest["inputs"] if name.startswith("posteriors "))
-    names = sorted(given, key=lambda name: int(name.split()[-1]))
     of = []
-    for name in names:
+    for name in _fused_names(store):
         part = _open(store, name, lambda path: Store(path, *KINDS))
         of.append(_follow(found, part.directory, above))
     model = _model(store, FUSION) if FUSION in store.manifest["files"] else None
     config = store.config
     return found.add(Step("fuse", config["system"], of=tuple(of), rule=config["rule"], level=config["level"]), model)
+
+
+def _fused_names(store: Store) -> list[str]:
+    """How its manifest calls what a store was fused of, in order."""
+    given = (name for name in store.manifest["inputs"] if name.startswith("posteriors "))
+    return sorted(given, key=lambda name: int(name.split()[-1]))
 
 
 def _network(
@@ -123,17 +127,27 @@ def _taggers(found: Lineage, run: Run) -> tuple[int, ...]:
     """The runs whose tags a run had beside its rows."""
     names = [name for name in run.manifest.get("paths", {}) if name.startswith(tags.TAGS)]
     if not names:
-        raise DataError(f"{run.directory}: does not say where its tags came from, as older ones do not; train it again")
-    places = []
-    for name in names:
-        store = _open(run, name, lambda path: Store(path, "tag"))
-        if "run" not in store.manifest["inputs"]:
-            raise DataError(f"{store.directory}: is by no network of asctool, so that nothing here tags new recordings")
-        tagger = _run_of(store)
+        raise DataError(f"{run.directory}: does not say where its tags came from, as older ones; train it with --force")
+    runs = [tagger for name in names for tagger in _who_tagged(_open(run, name, _tag_store))]
+    for tagger in runs:
         if "tags" in tagger.config:
             raise DataError(f"{tagger.directory}: takes tags itself, which is not followed")
-        places.append(found.place(tagger))
-    return tuple(dict.fromkeys(places))
+    return tuple(dict.fromkeys(map(found.place, runs)))
+
+
+def _who_tagged(store: Store) -> list[Run]:
+    """The runs that tagged clips: one, or several whose tags were fused by their mean."""
+    if "run" in store.manifest["inputs"]:
+        return [_run_of(store)]
+    if store.manifest["stage"] != "fuse":
+        raise DataError(f"{store.directory}: is by no network of asctool, so that nothing here tags new recordings")
+    if store.config["rule"] != "mean":
+        raise DataError(f"{store.directory}: was fused by {store.config['rule']}; new recordings get the mean of tags")
+    return [run for name in _fused_names(store) for run in _who_tagged(_open(store, name, _tag_store))]
+
+
+def _tag_store(path: Path) -> Store:
+    return Store(path, "tag")
 
 
 def _run_of(store: Store) -> Run:
@@ -148,9 +162,8 @@ def _open(store: Store | Run, name: str, opened: Any) -> Any:
     except AsctoolError as error:
         raise type(error)(f"{store.directory}: was made from what cannot be used: {error}") from error
     if artifact.content != (store.manifest.get("contents", {}) | store.manifest["inputs"]).get(name):
-        raise IntegrityError(
-            f"{path}: is not what {store.directory} was made from: it was made anew since; run both again"
-        )
+        again = "train it again with --force" if isinstance(store, Run) else "run both again"
+        raise IntegrityError(f"{path}: is not what {store.directory} was made from: it was made anew since; {again}")
     return artifact
 
 

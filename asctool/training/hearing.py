@@ -11,6 +11,7 @@ import numpy as np
 from asctool.errors import DataError
 from asctool.features import _stream
 from asctool.features._stream import Plan, Segments, Waveform
+from asctool.training import tagging
 from asctool.training.joining import Part
 from asctool.training.tagging import Tagging
 
@@ -63,8 +64,9 @@ class Recording:
 
     @property
     def n_waiting(self) -> int:
-        """Rows, of the feature that has most of them."""
-        return max((sum(len(rows) for _, rows in parts) for parts in self.waiting.values()), default=0)
+        """Rows that the next computation takes, of the feature that has most of them."""
+        kinds = [self.waiting, *([self.tagging.held] if self.has_ended else [])]
+        return max((sum(len(rows) for _, rows in parts) for found in kinds for parts in found.values()), default=0)
 
     def tagged_until(self) -> float:
         """Seconds that no tagger will go back before."""
@@ -72,6 +74,11 @@ class Recording:
             return math.inf
         plans = [self.predictor.networks[tagger].plan for tagger in self.predictor.taggers]
         return min((self.segments[plan].last_cut for plan in plans), default=-math.inf)
+
+    def tag(self, tagger: int, starts: np.ndarray, tags: np.ndarray) -> None:
+        """Take note of a tagger's rows, but for the one that it gives of silence when all of a long one is told."""
+        if self.seconds <= tagging.STRETCH_SECONDS or not self.segments[self.predictor.networks[tagger].plan].is_silent:
+            self.tagging.hear(tagger, starts, tags)
 
     def push(self, samples: np.ndarray, rate: int, is_last: bool) -> None:
         """Go on by a piece."""
@@ -139,12 +146,11 @@ class Recording:
 
     def _begin(self, samples: np.ndarray, rate: int) -> None:
         for plan, numbers in self.predictor.plans.items():
-            network = self.predictor.networks[min(numbers)]
             own = 1 if plan.waveform.mono else len(samples)
             made = own * (2 if plan.waveform.denoising else 1) * (2 if plan.delta_width else 1)
-            if made != network.shape[0]:
+            for n_channels in {self.predictor.networks[number].shape[0] for number in numbers} - {made}:
                 raise DataError(
-                    f"{len(samples)} channels make features of {made}, the network was trained on {network.shape[0]}"
+                    f"{len(samples)} channels make features of {made}, a network was trained on {n_channels}"
                 )
             if plan.waveform not in self.waveforms:
                 self.waveforms[plan.waveform] = _stream.channels_of(samples, rate, plan.waveform)

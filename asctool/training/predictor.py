@@ -144,7 +144,7 @@ class Predictor:
         for number in self.taggers & numbers:
             tags = outputs[number, self.networks[number].tag_kind]
             for (recording, starts, _), found in zip(parts, np.split(tags, ends)):
-                recording.tagging.hear(number, starts, found)
+                recording.tag(number, starts, found)
         for number, step in enumerate(self.steps):
             if step.network in numbers:
                 for (recording, _, _), found in zip(parts, np.split(self._leaf_rows(number, outputs), ends)):
@@ -152,7 +152,11 @@ class Predictor:
 
     def _try(self) -> None:
         """Silence through everything."""
-        outputs = {key: self._of_silence(key) for key in self.needed}
+        outputs: dict[Key, np.ndarray] = {}
+        for key in sorted(self.needed, key=lambda key: bool(self.networks[key[0]].taggers)):  # those without tags first
+            network = self.networks[key[0]]
+            tags = [outputs[tagger, self.networks[tagger].tag_kind] for tagger in network.taggers]
+            outputs[key] = self.compute(key, network.silence(), np.mean(tags, 0) if tags else np.zeros((1, 0)))
         leaves = {
             number: self.part(number, np.zeros(1), self._leaf_rows(number, outputs))
             for number, step in enumerate(self.steps)
@@ -163,12 +167,6 @@ class Predictor:
         ):
             raise IntegrityError("the networks were trained on other classes than the model says")
         self.joining.line(leaves)
-
-    def _of_silence(self, key: Key) -> np.ndarray:
-        taggers = self.networks[key[0]].taggers
-        tags = [self._of_silence((tagger, self.networks[tagger].tag_kind))[0] for tagger in taggers]
-        beside = np.mean(np.stack(tags), 0, keepdims=True) if tags else np.zeros((1, 0), np.float32)
-        return self.compute(key, self.networks[key[0]].silence(), beside)
 
     @cached_property
     def needed(self) -> list[Key]:

@@ -1,8 +1,9 @@
 """Tags beside the rows of a recording that is being heard, where a network takes any.
 
 Tags are of a stretch of a minute: the mean over all rows of a tagger that begin in it, and over the taggers. So of a
-recording no longer than that they are of the whole, as ``extract --kind tag`` has them; of a longer one rows wait for a
-minute at most.
+recording no longer than that they are of the whole, as ``extract --kind tag`` has them; of a longer one rows wait for
+a minute at most. Where a tagger has no rows, in silence that it leaves out or behind its last row, its tags of before
+go on; rows before anything was heard have zeros.
 """
 
 from collections import defaultdict
@@ -49,15 +50,22 @@ class Tagging:
             self.held[plan] = kept
 
     def beside(self, number: int, starts: np.ndarray) -> np.ndarray:
-        """Tags (row, label) float32 for a network, of rows that begin then; zeros where a tagger has heard nothing."""
-        means = np.zeros((len(starts), self.networks[number].n_tags))
-        for tagger in self.networks[number].taggers:
-            for row, stretch in enumerate(_stretches(starts).tolist()):
-                if stretch in self.sums[tagger]:
-                    *total, count = self.sums[tagger][stretch]
-                    means[row] += np.array(total) / count
-        out: np.ndarray = (means / max(1, len(self.networks[number].taggers))).astype(np.float32)
+        """Tags (row, label) float32 for a network, of rows that begin then."""
+        network = self.networks[number]
+        out = np.zeros((len(starts), network.n_tags), np.float32)
+        numbers = _stretches(starts)
+        for stretch in np.unique(numbers).tolist() if network.taggers else []:
+            heard = [mean for tagger in network.taggers if (mean := self._mean(tagger, stretch)) is not None]
+            if heard:
+                out[numbers == stretch] = np.mean(heard, 0)
         return out
+
+    def _mean(self, tagger: int, stretch: int) -> np.ndarray | None:
+        """Of a stretch, or of the last one before it in which the tagger has rows; None where that is none."""
+        known = self.sums[tagger]
+        if stretch not in known:
+            stretch = max((other for other in known if other < stretch), default=stretch)
+        return known[stretch][:-1] / known[stretch][-1] if stretch in known else None
 
 
 def _stretches(starts: np.ndarray) -> np.ndarray:

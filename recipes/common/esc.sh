@@ -90,8 +90,8 @@ variants_of() {
 }
 
 for network in $system; do features_of "$network" > /dev/null; done
-if [[ ! "$seed" =~ ^[0-9]+(\ +[0-9]+)*$ ]]; then
-  echo "$0: --seed takes whole numbers with spaces between, not '$seed'" >&2
+if [[ ! "$seed" =~ ^(0|[1-9][0-9]*)(\ +(0|[1-9][0-9]*))*$ || "$(tr -s ' ' '\n' <<< "$seed" | sort | uniq -d)" ]]; then
+  echo "$0: --seed takes different whole numbers with spaces between, not '$seed'" >&2
   exit 2
 fi
 
