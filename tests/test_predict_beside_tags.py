@@ -78,6 +78,11 @@ def test_joined_bundles_keep_their_taggers(base: Path, trained: Path, tmp_path: 
     assert [network.get("taggers") for network in whole.networks] == [[1], None]
 
 
+def test_models_share_their_tagger(base: Path) -> None:
+    whole = portable.gather([base / "run", base / "svm"])
+    assert len(whole.networks) == 2 and [step.network for step in whole.steps] == [0, 0] and whole.results == (0, 1)
+
+
 @pytest.mark.parametrize("classifier", [False, True])
 def test_of_cross_fitted_taggers_it_is_the_mean(classifier: bool, base: Path, corpus: Path, tmp_path: Path) -> None:
     """Nobody has heard a new recording, so that all may tag it."""

@@ -4,6 +4,7 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,11 @@ log = logging.getLogger("asctool")
 
 def gather(paths: Sequence[Path]) -> Bundle:
     """Runs, results and bundles, each with all that it stands on, as one bundle in the order given."""
-    return bundle.joined([bundle.read(path) if not path.is_dir() else _of_artifacts([path]) for path in paths])
+    found: list[Bundle] = []
+    for are_artifacts, group in groupby(paths, Path.is_dir):
+        together = list(group)  # artifacts share the networks that they have in common
+        found += [_of_artifacts(together)] if are_artifacts else [bundle.read(path) for path in together]
+    return bundle.joined(found)
 
 
 def _of_artifacts(directories: Sequence[Path]) -> Bundle:
