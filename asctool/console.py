@@ -36,6 +36,7 @@ REFUSALS = {
     errno.EAGAIN: "no more processes are allowed (ulimit -u)",
 }  # errors of the system that no code of ours can help, with what can
 # Torch, oneDNN and threading say so by a RuntimeError.
+NO_REASON = ("without exception set", "without setting an exception")  # Python says so of C that returned nothing
 NO_MEMORY = ("allocate memory", "out of memory", "could not create a primitive", "can't start new thread")
 
 
@@ -148,7 +149,7 @@ def _outcome(command: Callable[[], Any], name: str, debug: bool) -> int:
         return _told(name, STOPPED, STOPPED_BY[number], debug=False)
     except BrokenPipeError:
         return 0
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SystemError) as error:
         reason = _environment(error)
         if reason is None:
             raise
@@ -180,7 +181,7 @@ def _told_by_another(code: int) -> int | None:
     return distributed.claim(code)
 
 
-def _environment(error: OSError | RuntimeError) -> str | None:
+def _environment(error: OSError | RuntimeError | SystemError) -> str | None:
     """What the system refused, where an error of a library is no more than that; None where it is a bug."""
     if isinstance(error, OSError):
         if error.errno not in REFUSALS:
@@ -188,6 +189,8 @@ def _environment(error: OSError | RuntimeError) -> str | None:
         return f"{error.filename or 'the system'}: {error.strerror}; {REFUSALS[error.errno]}"
     if any(words in str(error) for words in NO_MEMORY):
         return "not enough memory; try fewer --jobs or smaller batches"
+    if any(words in str(error) for words in NO_REASON):
+        return "a library failed and did not say of what, most often for want of memory (--debug shows where)"
     return None
 
 

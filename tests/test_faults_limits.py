@@ -22,6 +22,7 @@ from soak.chain import (
 )
 from soak.server import Outcome, gone, group
 
+from asctool import console
 from asctool.storage import atomic, locks
 from asctool.storage.store import Store
 
@@ -115,6 +116,17 @@ sys.exit(console.guarded(never, "test", False))
     _, err = process.communicate(timeout=STOP_SECONDS)
     assert process.returncode == 143 and err == "asctool test: stopped; run it again to go on\n"
     assert gone(child, 2)
+
+
+@pytest.mark.parametrize(
+    "words", ["error return without exception set", "<method> returned NULL without setting an exception"]
+)
+def test_a_library_that_fails_without_a_word_is_told(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def fail() -> None:
+        raise SystemError(words)
+
+    assert console.guarded(fail, "test", False) == 4
+    assert capsys.readouterr().err.startswith("asctool test: a library failed and did not say of what")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -290,8 +302,12 @@ def test_memory_that_cannot_be_had(stage: Stage, chain: Chain, tmp_path: Path) -
 
 @pytest.mark.parametrize("name", ["denoise", "featurize", "train", "extract", "svm"])
 def test_a_limit_on_memory(name: str, chain: Chain, tmp_path: Path) -> None:
-    """What the operating system itself refuses: RLIMIT_AS. Here torch is known to crash by itself; nothing is lost."""
+    """What the operating system itself refuses: RLIMIT_AS. Here torch is known to crash by itself; nothing is lost.
+
+    So is LLVM, while it compiles a kernel: those of the stage are made before.
+    """
     stage, out = BY_NAME[name], tmp_path / name
+    assert chain.make(stage, tmp_path / "unlimited").code == 0
     make_anew(chain.finished(stage, other=True), out)
     outcome = chain.make(stage, out, force=True, limits={"RLIMIT_AS": 100_000_000})
     crashes = (-signal.SIGSEGV, -signal.SIGABRT) if name in ("train", "extract", "svm") else ()
