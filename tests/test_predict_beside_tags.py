@@ -1,5 +1,6 @@
 """Networks that take tags hear new recordings with their taggers: as the stages do, from a bundle, along time."""
 
+import copy
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from asctool.storage.store import Store
 from asctool.training import portable, tagging
 from asctool.training.hearing import Recording
 from asctool.training.predictor import Piece, Predictor
+from asctool.training.ready import ReadyNetwork
 
 RATE = 16000
 TOLERANCE = 2e-5
@@ -78,9 +80,25 @@ def test_joined_bundles_keep_their_taggers(base: Path, trained: Path, tmp_path: 
     assert [network.get("taggers") for network in whole.networks] == [[1], None]
 
 
-def test_models_share_their_tagger(base: Path) -> None:
+def test_models_share_their_tagger(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = portable.gather([base / "run", base / "svm"])
     assert len(whole.networks) == 2 and [step.network for step in whole.steps] == [0, 0] and whole.results == (0, 1)
+    asked = []
+    compute = ReadyNetwork.compute
+    monkeypatch.setattr(
+        ReadyNetwork, "compute", lambda self, *given: (asked.append(given[0]), compute(self, *given))[1]
+    )
+    Predictor(whole, "cpu")
+    assert sorted(asked) == ["embedding", "posterior", "tag"]  # of silence, each once
+
+
+def test_every_network_has_its_channels(base: Path) -> None:
+    predictor = stage.open_models([base / "run"], "cpu", None)
+    tagger = predictor.networks[1]
+    predictor.networks.append(copy.copy(tagger))
+    predictor.networks[2].shape = (2, *tagger.shape[1:])  # as another model joined to this one may have
+    with pytest.raises(DataError, match="a network was trained on 2"):
+        predictor.hear(pieces(3, 3))
 
 
 @pytest.mark.parametrize("classifier", [False, True])
