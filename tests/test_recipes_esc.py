@@ -148,3 +148,14 @@ def test_several_seeds_are_trained_and_their_means_fused(tmp_path: Path) -> None
     every = {f"att_crnn {word} 3 seeds {end}" for word in words for end in ("softmax", "svm")}
     assert called == every | {f"all fused 3 seeds {end}" for end in ("softmax", "svm")}
     assert all("--rule mean" in call and call.count("/clips/") == 4 for call in means)
+
+
+@pytest.mark.parametrize(("segments", "allowed"), [("", False), ("silence_db=-80", True)])
+def test_features_that_leave_out_silence_are_fused_from_what_they_have(
+    segments: str, allowed: bool, tmp_path: Path
+) -> None:
+    options = ("--corpus", "somewhere", "--folds", "1", "--system", "att_crnn", "--segments", segments)
+    status, calls, err = recipe("esc10", tmp_path, *options)
+    assert status == 0, err
+    of_segments = [call for call in calls if call.startswith("fuse") and "--level segment" in call]
+    assert len(of_segments) == 2 and all(("--allow-missing" in call) == allowed for call in of_segments)

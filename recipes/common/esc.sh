@@ -214,7 +214,9 @@ fuse_seeds() {
 if due 7; then
   mkdir -p "$out/clips" "$out/fused"
   for network in $system; do
-    both_features=false
+    both_features=false missing=()
+    # What is silent in one feature need not be in the other: a segment is then fused from those that have it.
+    [[ "$(cut_of "$network")" != *silence_db* ]] || missing=(--allow-missing)
     if [ "$(preset_of "$network")" = phan2019 ] && [ "$(wc -w <<< "$features")" -gt 1 ]; then both_features=true; fi
     for back_end in $(back_ends_of "$network"); do
       for one in $seed; do
@@ -226,7 +228,7 @@ if due 7; then
         done
         if [ "$both_features" = true ]; then
           fused="$network$suffix$end-$back_end" called="$network fused${suffix/-/ }${end/-/ } $back_end"
-          run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$called" --force
+          run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$called" "${missing[@]}" --force
           run fuse "$out/fused/$fused" "$out/clips/$fused" --force
         fi
       done
