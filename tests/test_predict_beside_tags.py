@@ -121,6 +121,14 @@ def test_of_cross_fitted_taggers_it_is_the_mean(classifier: bool, base: Path, co
     assert np.abs(moved - expected).max() > 1e-3
 
 
+def tags_given(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
+    """What will stand beside the rows of the first network."""
+    given: list[np.ndarray] = []
+    compute = predictor.networks[0].compute
+    monkeypatch.setattr(predictor.networks[0], "compute", lambda k, r, t: (given.append(t), compute(k, r, t))[1])
+    return given
+
+
 def pieces(seconds: int, at_once: int) -> Iterator[Piece]:
     samples = np.random.default_rng(1).normal(size=(1, RATE * seconds)).astype(np.float32) / 9
     samples *= np.repeat(np.tile([1, 0.02, 0.3], -(-seconds // 3)), RATE)[None, : samples.shape[1]].astype(np.float32)
@@ -135,9 +143,7 @@ def test_along_a_long_recording_tags_are_of_stretches(base: Path, monkeypatch: p
     monkeypatch.setattr("asctool.training.predictor.BATCH_ROWS", 4)
     predictor = stage.open_models([base / "clips"], "cpu", None)
     expected = predictor.hear(pieces(50, 50))
-    given = []
-    compute = predictor.networks[0].compute
-    monkeypatch.setattr(predictor.networks[0], "compute", lambda k, r, t: (given.append(t), compute(k, r, t))[1])
+    given = tags_given(predictor, monkeypatch)
     parts = list(predictor.hear_each([pieces(50, 5)], in_stretches=True))
     assert len(parts) == 3 and [len(part.starts) for part in parts] == [8, 8, 4]  # type: ignore[union-attr]
     np.testing.assert_array_equal(np.concatenate([part.starts for part in parts]), expected.starts)  # type: ignore[union-attr]
@@ -165,9 +171,7 @@ def test_a_tagger_that_hears_nothing_leaves_zeros_whatever_the_pieces(
     """Its loudest row comes at the end, when all but the last rows of a long recording are told."""
     predictor = stage.open_models([base / "run"], "cpu", None)
     monkeypatch.setattr("asctool.training.predictor.BATCH_ROWS", 4)
-    given = []
-    compute = predictor.networks[0].compute
-    monkeypatch.setattr(predictor.networks[0], "compute", lambda k, r, t: (given.append(t), compute(k, r, t))[1])
+    given = tags_given(predictor, monkeypatch)
     predictor.networks[1].plan = replace(predictor.networks[1].plan, silence_db=200.0)
     predictor.hear(pieces(65, at_once))
     assert np.concatenate(given).shape == (26, 3) and not np.concatenate(given).any()

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import typer
 
 from asctool import console
-from asctool.cli import judging, making, using
+from asctool.cli import judging, learning, making, using
 from asctool.errors import WouldWrite
 
 # Whatever copy of click typer brings with it: the root of its complaints about options.
@@ -21,9 +21,9 @@ COMMANDS: dict[str, Callable[..., None]] = {  # in the order of help
     "denoise": making.denoise,
     "featurize": making.featurize,
     "augment": making.augment,
-    "train": making.train,
-    "extract": making.extract,
-    "svm": making.svm,
+    "train": learning.train,
+    "extract": learning.extract,
+    "svm": learning.svm,
     "fuse": judging.fuse,
     "score": judging.score,
     "import-posteriors": judging.import_posteriors,

@@ -11,7 +11,7 @@ import numpy as np
 
 from asctool import parallel, registry
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.storage import manifest, parts, rows, tags
+from asctool.storage import manifest, parts, rows, shards, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate, of_rows
@@ -189,7 +189,7 @@ class _Work:
     @cached_property
     def firsts(self) -> np.ndarray:
         """Where in ``used`` the rows of each clip begin, and the end of the last."""
-        return np.append(tags.first_rows(self.data.clip_ids[self.used]), len(self.used))
+        return np.append(shards.first_rows(self.data.clip_ids[self.used]), len(self.used))
 
     @cached_property
     def trained(self) -> "Trained":

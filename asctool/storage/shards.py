@@ -39,6 +39,11 @@ def plan_shards(
     return [*ranges, (first, len(clip_bytes))] if len(clip_bytes) else []
 
 
+def first_rows(clip_ids: np.ndarray) -> np.ndarray:
+    """Where the rows of each clip begin."""
+    return np.flatnonzero(np.r_[True, clip_ids[1:] != clip_ids[:-1]]) if len(clip_ids) else np.zeros(0, int)
+
+
 class Written(NamedTuple):
     """A whole shard: what the manifest says of it, and the hashes of its rows."""
 

@@ -95,7 +95,7 @@ def write_rows(
 ) -> None:
     """Write a store of equally shaped rows that are at hand, cut into shards between clips; under ``writer_lock``."""
     ids = columns["clip_id"]
-    firsts = np.flatnonzero(np.r_[True, ids[1:] != ids[:-1]]) if len(ids) else np.zeros(0, int)
+    firsts = shards.first_rows(ids)
     ends = np.append(firsts[1:], len(ids))
     row_bytes = sum(column[:1].nbytes for column in columns.values())
     plan = shards.plan_shards([int(n) * row_bytes for n in ends - firsts])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from asctool.errors import DataError
+from asctool.storage import shards
 from asctool.storage.dataset import Tables
 from asctool.storage.shards import Columns
 from asctool.storage.store import Store
@@ -89,13 +90,8 @@ def _labels(store: Store) -> tuple[str, ...]:
 
 def of_clips(columns: Columns) -> Columns:
     """The mean over the rows of each clip, in the order of the rows."""
-    firsts = first_rows(columns["clip_id"])
+    firsts = shards.first_rows(columns["clip_id"])
     counts = np.diff(np.append(firsts, len(columns["clip_id"])))
     means = np.add.reduceat(columns["array"].astype(np.float64), firsts) / counts[:, None]
     out = {name: values[firsts] for name, values in columns.items() if name != "array"}
     return out | {"start": np.zeros(len(firsts)), "array": means.astype(np.float32)}
-
-
-def first_rows(clip_ids: np.ndarray) -> np.ndarray:
-    """Where the rows of each clip begin."""
-    return np.flatnonzero(np.r_[True, clip_ids[1:] != clip_ids[:-1]]) if len(clip_ids) else np.zeros(0, int)

@@ -76,7 +76,7 @@ class Recording:
         return min((self.segments[plan].last_cut for plan in plans), default=-math.inf)
 
     def tag(self, tagger: int, starts: np.ndarray, tags: np.ndarray) -> None:
-        """Take note of a tagger's rows, but for the one that it gives of silence when all of a long one is told."""
+        """Take note of a tagger's rows; not of the loudest silence, which comes when rows beside it have been told."""
         if self.seconds <= tagging.STRETCH_SECONDS or not self.segments[self.predictor.networks[tagger].plan].is_silent:
             self.tagging.hear(tagger, starts, tags)
 

@@ -21,7 +21,7 @@
 #   --device "auto"             where networks compute: auto, cpu, cuda, or several such as "cuda:0 cuda:1" in turn
 #   --jobs N                    processes, and trainings side by side (0: one a core)
 #   --out DIR                   where everything goes; the table holds all that was made there
-#   --seed "0"                of training, one or several such as "0 1 2": then their means are in the table too; copies of
+#   --seed "0"                  of training, one or several such as "0 1 2": then their means are in the table too; copies of
 #                               clips are drawn by the first, so that seeds are added as --seed "0 3"
 
 # shellcheck disable=SC2034  # for esc.sh
