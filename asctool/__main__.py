@@ -1,7 +1,7 @@
 """The program's beginning: ``asctool``, and ``python -m asctool``, which torchrun needs.
 
-Ctrl-C is seen to before anything heavy is imported: until :mod:`asctool.console` listens there is nothing to clear up,
-and Python's own answer would be a traceback out of the middle of an import. Hence so few imports here.
+Ctrl-C is seen to before anything heavy is imported: until :mod:`asctool.console.ending` listens there is nothing to
+clear up, and Python's own answer would be a traceback out of the middle of an import. Hence so few imports here.
 """
 
 import os

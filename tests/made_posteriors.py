@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from asctool.storage import manifest
+from asctool.storage import rebuild
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.store import write_rows
@@ -97,12 +97,12 @@ def store_of_folds(
 
 def meanwhile(patch: pytest.MonkeyPatch, write: Callable[[], object]) -> None:
     """Have another writer come when the next stage has looked what is there, and has not begun to write."""
-    look = manifest.settled
+    look = rebuild.settled
 
     def settled(*given: Any, **more: Any) -> bool:
-        patch.setattr(manifest, "settled", look)
+        patch.setattr(rebuild, "settled", look)
         found = look(*given, **more)
         write()
         return found
 
-    patch.setattr(manifest, "settled", settled)
+    patch.setattr(rebuild, "settled", settled)

@@ -107,7 +107,7 @@ def test_pictures_of_the_readme_are_shown(site: Path) -> None:
         ("phan2019.md", "[r](../recipes/esc10/RESULTS.md)", "[r](recipes/esc10/RESULTS.md)"),
         ("recipes/esc10/RESULTS.md", "[d](../../docs/phan2019.md#a)", "[d](../../phan2019.md#a)"),
         ("index.md", "![p](docs/phan2019.md)", "![p](phan2019.md)"),
-        ("phan2019.md", "[code](../asctool/console.py)", "`asctool/console.py`"),
+        ("phan2019.md", "[code](../asctool/errors.py)", "`asctool/errors.py`"),
         ("phan2019.md", "[gone](../nothing.md)", "[gone](../nothing.md)"),  # MkDocs refuses it
         ("phan2019.md", "[far](https://example.org/a.md)", "[far](https://example.org/a.md)"),
         ("stages/train.md", "[i](index.md)", "[i](index.md)"),

@@ -22,7 +22,7 @@ from soak.chain import (
 )
 from soak.server import Outcome, gone, group
 
-from asctool import console
+from asctool.console import ending
 from asctool.storage import atomic, locks
 from asctool.storage.store import Store
 
@@ -97,8 +97,8 @@ def test_a_killed_worker_is_an_error_of_the_environment(chain: Chain, tmp_path: 
 def test_what_does_not_unwind_is_ended() -> None:
     code = """
 import subprocess, sys, time
-from asctool import console
-console.STOP_SECONDS = 0.5
+from asctool.console import ending
+ending.STOP_SECONDS = 0.5
 def never():
     child = subprocess.Popen(["sleep", "60"], process_group=0, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while True:
@@ -107,7 +107,7 @@ def never():
             time.sleep(60)
         except BaseException:
             pass
-sys.exit(console.guarded(never, "test", False))
+sys.exit(ending.guarded(never, "test", False))
 """
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout
@@ -125,7 +125,7 @@ def test_a_library_that_fails_without_a_word_is_told(words: str, capsys: pytest.
     def fail() -> None:
         raise SystemError(words)
 
-    assert console.guarded(fail, "test", False) == 4
+    assert ending.guarded(fail, "test", False) == 4
     assert capsys.readouterr().err.startswith("asctool test: a library failed and did not say of what")
 
 

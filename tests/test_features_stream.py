@@ -8,7 +8,7 @@ import soundfile
 
 from asctool.dsp import noise
 from asctool.errors import AsctoolError, DataError
-from asctool.features import _stream
+from asctool.features import _plan, _stream
 from asctool.storage import audio, settings
 from asctool.storage.store import Store
 
@@ -33,7 +33,7 @@ def cut(samples: np.ndarray, sizes: list[int]) -> list[np.ndarray]:
     return [part for part in np.split(samples, ends[ends < samples.shape[-1]], axis=-1) if part.shape[-1]]
 
 
-def rows_of(plan: _stream.Plan, pieces: list[np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
+def rows_of(plan: _plan.Plan, pieces: list[np.ndarray], rate: int) -> tuple[np.ndarray, np.ndarray]:
     waveforms, segments = _stream.channels_of(pieces[0], rate, plan.waveform), _stream.Segments(plan)
     out = [segments.push(waveforms(piece, last := i == len(pieces) - 1), last) for i, piece in enumerate(pieces)]
     return np.concatenate([starts for starts, _ in out]), np.concatenate([rows for _, rows in out])
@@ -89,7 +89,7 @@ PLANS = {
 def test_rows_do_not_depend_on_where_a_recording_is_cut(case: str) -> None:
     features, denoise, channels = PLANS[case]
     shape = (1, features.get("n_bands", 64), 40) if features["type"] != "waveform" else (1, 5000)
-    plan = _stream.plan_of(features, denoise, shape)
+    plan = _plan.plan_of(features, denoise, shape)
     samples = loud_first(7.3, channels=channels)
     starts, whole = rows_of(plan, [samples], RATE)
     assert len(whole) > 3
@@ -103,7 +103,7 @@ def test_rows_do_not_depend_on_where_a_recording_is_cut(case: str) -> None:
 
 def test_a_recording_in_one_piece_gives_the_rows_of_the_stages_to_the_bit(corpus: Path) -> None:
     store = Store(corpus / "logmel")
-    plan = _stream.plan_of(store.config, store.manifest["denoise"], (2, 64, 40))
+    plan = _plan.plan_of(store.config, store.manifest["denoise"], (2, 64, 40))
     columns = store.columns("clip_id", "start", "array")
     for clip in store.tables.clips[:6]:
         samples, rate = audio.read(Path(clip.path))
@@ -118,7 +118,7 @@ def test_real_recordings_in_pieces_are_close_to_the_whole(esc10: Path) -> None:
     paths = sorted((esc10 / "audio").iterdir())[:6]
     samples = np.concatenate([audio.read(path)[0] for path in paths], 1)
     rate = audio.read(paths[0])[1]
-    plan = _stream.plan_of({"type": "logmel", "sample_rate": 22050}, DENOISE, (2, 64, 80))
+    plan = _plan.plan_of({"type": "logmel", "sample_rate": 22050}, DENOISE, (2, 64, 80))
     whole = rows_of(plan, [samples], rate)[1]
     pieces = rows_of(plan, cut(samples, [3 * rate]), rate)[1]
     off = np.abs(whole - pieces)
@@ -154,4 +154,4 @@ def test_a_file_whose_end_is_broken_is_told_in_the_end(faults: Path) -> None:
 )
 def test_plans_that_no_stage_makes_are_refused_before_they_take_memory(wrong: dict[str, object]) -> None:
     with pytest.raises(AsctoolError):
-        _stream.plan_of({"type": "logmel", **SHORT, **wrong}, None, (1, 64, 40))
+        _plan.plan_of({"type": "logmel", **SHORT, **wrong}, None, (1, 64, 40))

@@ -10,7 +10,7 @@ from conftest import asctool
 from asctool import registry
 from asctool.dsp import segments
 from asctool.errors import UsageError
-from asctool.features import _stream
+from asctool.features import _plan, _stream
 from asctool.stages import featurize
 from asctool.storage.store import Store
 
@@ -27,7 +27,7 @@ def silence(seconds: float) -> np.ndarray:
 
 
 def streamed(samples: np.ndarray, n_pieces: int, **features: object) -> tuple[list[float], np.ndarray]:
-    plan = _stream.plan_of({**SILENCE, **features}, None, (2 if features.get("delta") else 1, 64, 40))
+    plan = _plan.plan_of({**SILENCE, **features}, None, (2 if features.get("delta") else 1, 64, 40))
     rows = _stream.Segments(plan)
     pieces = np.array_split(samples[None].astype(np.float32), n_pieces, axis=1)
     out = [rows.push(piece, i == len(pieces) - 1) for i, piece in enumerate(pieces)]

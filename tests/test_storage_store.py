@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from asctool.errors import DataError, IntegrityError
-from asctool.storage import atomic, dataset, locks, manifest
+from asctool.storage import atomic, dataset, locks, rebuild
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.shards import encode_shard, plan_shards
@@ -161,11 +161,11 @@ def test_settled_shows_what_differs(tmp_path: Path) -> None:
     from asctool.errors import UsageError
 
     store = written(tmp_path / "store")
-    assert manifest.settled(store, RECIPE, force=False)
+    assert rebuild.settled(store, RECIPE, force=False)
     other = Recipe("embedding", "test", 1, {"size": 4}, {})
     with pytest.raises(UsageError, match="size: 3 -> 4"):
-        manifest.settled(store, other, force=False)
-    assert not manifest.settled(store, other, force=True)
+        rebuild.settled(store, other, force=False)
+    assert not rebuild.settled(store, other, force=True)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1), max_size=4).map(tuple))

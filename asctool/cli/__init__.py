@@ -9,6 +9,7 @@ import typer
 
 from asctool import console
 from asctool.cli import judging, learning, making, using
+from asctool.console import ending
 from asctool.errors import WouldWrite
 
 # Whatever copy of click typer brings with it: the root of its complaints about options.
@@ -63,7 +64,7 @@ def run(arguments: list[str]) -> int:
     arguments = [argument for argument in arguments if argument != "--debug"]
     name = next((argument for argument in arguments if not argument.startswith("-")), "")
     outcome: list[Any] = []
-    code = console.guarded(lambda: outcome.append(_parse(arguments)), name, debug)
+    code = ending.guarded(lambda: outcome.append(_parse(arguments)), name, debug)
     return code or next((value for value in outcome if isinstance(value, int)), 0)
 
 

@@ -23,6 +23,7 @@ from asctool.cli.options import (
     report_done,
     values,
 )
+from asctool.console import results
 
 
 def fuse(
@@ -92,10 +93,10 @@ def score(
         if dry_run:
             return
     if json_:
-        console.write_json(stage.as_dict(scores))
+        results.write_json(stage.as_dict(scores))
         return
     for title, names, rows in stage.tables(scores):
-        console.write_table(title, names, rows)
+        results.write_table(title, names, rows)
 
 
 def import_posteriors(

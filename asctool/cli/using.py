@@ -8,6 +8,7 @@ import typer
 
 from asctool import console
 from asctool.cli.options import Device, DryRun, Force, Json, Quiet, among, at_least_two, report_done
+from asctool.console import results
 
 
 def predict(
@@ -51,7 +52,7 @@ def predict(
     stage.check_options(rule, unknown_below)
     predictor = stage.open_models(model, device, rule)
     if csv:
-        console.write_csv([stage.columns(predictor)])
+        results.write_csv([stage.columns(predictor)])
     bad = total = 0
     for answer in stage.predict(audio, predictor, unknown_below, timeline):
         total += answer.segment == 0
@@ -59,11 +60,11 @@ def predict(
             bad += 1
             console.warn(f"{answer.recording}: {answer.problem}")
         if json_:
-            console.write_record(stage.as_dict(answer))
+            results.write_record(stage.as_dict(answer))
         elif not csv:
-            console.write_lines(stage.lines(answer))
+            results.write_lines(stage.lines(answer))
         elif answer.span and (answer.segment > 0) == timeline:
-            console.write_csv([stage.row(answer)])
+            results.write_csv([stage.row(answer)])
     if bad:
         raise DataError(f"{bad} of {total} recordings could not be used; they are told above")
 
@@ -106,9 +107,9 @@ def info(
     if plot or clip:
         stage.draw(artifact, plot, clip)
     if json_:
-        console.write_json(found)
+        results.write_json(found)
     else:
-        console.write_tree(str(artifact), stage.readable(found))
+        results.write_tree(str(artifact), stage.readable(found))
 
 
 def verify(artifacts: Annotated[list[Path], typer.Argument(show_default=False)], quiet: Quiet = False) -> None:
@@ -134,6 +135,6 @@ def list_(
 
     found = stage.list_(name) or stage.explain(str(name))
     if json_:
-        console.write_json(found)
+        results.write_json(found)
     else:
-        console.write_tree(name or "asctool", stage.readable(found))
+        results.write_tree(name or "asctool", stage.readable(found))

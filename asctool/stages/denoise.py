@@ -10,7 +10,7 @@ import numpy as np
 
 from asctool import parallel
 from asctool.dsp import noise
-from asctool.storage import audio, manifest, parts, settings
+from asctool.storage import audio, manifest, parts, rebuild, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
@@ -64,7 +64,7 @@ def denoise(
     clips = data.tables.clips
     sizes = [_n_bytes(data, index, own) for index in range(len(clips))]
     plan = plan_shards(sizes, apart=[data.channels(clip) for clip in clips])
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
         return update_tables(output, data.tables, "denoise", dry_run, part)
     with parts.writer(output, recipe, part):
         writer = StoreWriter(output, recipe, len(plan), force)

@@ -11,7 +11,7 @@ import numpy as np
 
 from asctool import parallel, registry
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.storage import manifest, parts, rows, shards, tags
+from asctool.storage import manifest, parts, rebuild, rows, shards, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.rehearsal import Estimate, of_rows
@@ -71,7 +71,7 @@ def extract(
         *(run_directory, features, tag_stores, cast(Kinds, kind), name, device, stream, subset, verify),
         all_cores=scheduler is None,
     )
-    if manifest.settled(output, recipe, force, dry_run, work.estimate, part):
+    if rebuild.settled(output, recipe, force, dry_run, work.estimate, part):
         return False
     made_from = {"run": run_directory, "features": features, **tags.named(tag_stores)}
     with parts.writer(output, recipe, part):

@@ -10,7 +10,7 @@ import numpy as np
 
 from asctool import parallel
 from asctool.errors import UsageError
-from asctool.storage import audio, manifest, parts, tags
+from asctool.storage import audio, manifest, parts, rebuild, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
 from asctool.storage.recordings import OfData, OfStore, open_recordings
@@ -61,7 +61,7 @@ def extract(
     inputs = {"model": found.content, "recordings": source.content, "tables": manifest.hash_tables(source.tables)}
     recipe = Recipe(kind, "extract", VERSION, config, inputs)
     work = _Work(found, recordings, kind, activation, system, device, verify, all_cores=scheduler is None)
-    if manifest.settled(output, recipe, force, dry_run, work.estimate, part):
+    if rebuild.settled(output, recipe, force, dry_run, work.estimate, part):
         return False
     with parts.writer(output, recipe, part):
         work.say_rates()

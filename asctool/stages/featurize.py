@@ -13,7 +13,7 @@ from asctool import parallel, registry
 from asctool.dsp import segments
 from asctool.dsp.delta import delta, delta_batch
 from asctool.errors import DataError, UsageError
-from asctool.storage import audio, manifest, parts, settings
+from asctool.storage import audio, manifest, parts, rebuild, settings
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
@@ -141,7 +141,7 @@ def featurize(
     clips = data.tables.clips
     sizes = [work.n_bytes(clip) for clip in clips]
     plan = plan_shards(sizes)
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):
         return update_tables(output, data.tables, "featurize", dry_run, part)
     made_from = {"data": data_directory} | ({"denoised": denoised} if denoised else {})
     with parts.writer(output, recipe, part):

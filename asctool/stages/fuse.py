@@ -12,7 +12,7 @@ import numpy as np
 from asctool import registry
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import fusion
-from asctool.storage import arrays, locks, manifest, posteriors
+from asctool.storage import arrays, locks, manifest, posteriors, rebuild
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
@@ -71,7 +71,7 @@ def fuse(
     contents = {f"posteriors {i + 1}": store.content for i, store in enumerate(loaded.stores)}
     contents["tables"] = manifest.hash_tables(loaded.tables)
     recipe = Recipe("tag" if loaded.holds_tags else "posterior", "fuse", VERSION, config, contents)
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(blocks, allow_missing, loaded.tables, name)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate(blocks, allow_missing, loaded.tables, name)):
         return False
     cells, missing = _cells(blocks, allow_missing)
     models = weights.of_fold if weights else _learned(rule, cells, loaded.tables.targets)
@@ -79,7 +79,7 @@ def fuse(
     learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
     with locks.writer_lock(output):
-        if manifest.settled(output, recipe, force):
+        if rebuild.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         write_rows(
             output,

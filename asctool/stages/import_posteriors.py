@@ -10,7 +10,7 @@ import numpy as np
 
 from asctool.errors import DataError, UsageError
 from asctool.registry import unknown
-from asctool.storage import atomic, locks, manifest, settings
+from asctool.storage import atomic, locks, manifest, rebuild, settings
 from asctool.storage.data_directory import DataDirectory
 from asctool.storage.dataset import Tables
 from asctool.storage.manifest import Recipe
@@ -89,10 +89,10 @@ def import_posteriors(
     }
     recipe = Recipe(own.kind, "import_posteriors", VERSION, config, inputs)
     n_bytes = of_rows(tables, len(entries), 4 * len(tables.classes), name)
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
         return False
     with locks.writer_lock(output):
-        if manifest.settled(output, recipe, force):
+        if rebuild.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         write_rows(
             output,

@@ -15,7 +15,7 @@ from asctool import parallel, registry
 from asctool.corpora import _folds
 from asctool.corpora._corpus import Corpus
 from asctool.errors import DataError, UsageError, WouldWrite
-from asctool.storage import data_directory, inspection, locks, manifest, settings
+from asctool.storage import data_directory, inspection, locks, manifest, rebuild, settings
 from asctool.storage.audio import AudioFacts
 from asctool.storage.dataset import Clip, FoldRow, Tables, encode_tables
 from asctool.storage.download import fetch_all, missing
@@ -123,7 +123,7 @@ def prep(
     tables = Tables(tuple(clips), tuple(folds), found.classes)
     description = _description(found, tables, facts, own, warnings, rejected)
     recipe = _recipe(corpus, own, config, tables, facts)
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(tables, description)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate(tables, description)):
         return False
     with locks.writer_lock(output):
         files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}

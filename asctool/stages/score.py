@@ -16,7 +16,7 @@ from asctool.evaluation.judgement import judge, judge_tags
 from asctool.evaluation.systems import RECORD, Folds, Scores, System
 from asctool.evaluation.tables import Table, csv_text, latex, markdown
 from asctool.evaluation.tally import tally_by
-from asctool.storage import locks, manifest, posteriors
+from asctool.storage import locks, manifest, posteriors, rebuild
 from asctool.storage.manifest import Recipe
 from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate
@@ -162,7 +162,7 @@ def write(scores: Scores, output: Path, force: bool, dry_run: bool = False, dire
     recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(_json(scores))})
     if (output / manifest.NAME).is_file() and manifest.read(output)["kind"] != "scores":
         raise UsageError(f"{output}: holds no scores but another artifact; give another directory")
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(sum(map(len, _files(scores).values())))):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate(sum(map(len, _files(scores).values())))):
         return False
     files = _files(scores)
     with locks.writer_lock(output):

@@ -10,7 +10,7 @@ import numpy as np
 from asctool import registry
 from asctool.classifiers import calibrated, tuning
 from asctool.errors import AsctoolError, DataError, UsageError
-from asctool.storage import arrays, locks, manifest, settings
+from asctool.storage import arrays, locks, manifest, rebuild, settings
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.shards import Columns
@@ -82,11 +82,11 @@ def svm(
     name = system or f"{store.manifest['systems'][0]} svm"
     recipe = _recipe(store, kernel, own, config, fold, name, tune)
     largest = "rbf" if tune else kernel
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, largest, name)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate(store, columns, subset, largest, name)):
         return False
     fitted = _fit(store, columns, subset, kernel, own, config, tune)
     with locks.writer_lock(output):
-        if manifest.settled(output, recipe, force):
+        if rebuild.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         wanted = np.flatnonzero((subset == "valid") | (subset == "test"))
         out = _rows(columns, wanted, calibrated.predict(fitted.model, columns["array"][wanted]), fold, subset, name)
@@ -178,11 +178,11 @@ def apply(
         raise DataError(f"{embeddings}: holds training rows alone")
     data = other.read_file(MODEL)
     n_bytes = len(data) + of_rows(store.tables, len(wanted), 4 * len(store.tables.classes), name)
-    if manifest.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate(n_bytes)):
         return False
     model = dict(arrays.decode(data))
     with locks.writer_lock(output):
-        if manifest.settled(output, recipe, force):
+        if rebuild.settled(output, recipe, force):
             return False  # by somebody else, meanwhile
         posteriors = calibrated.predict(model, columns["array"][wanted])
         write_rows(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from asctool import models, parallel, registry
 from asctool.errors import DataError, UsageError
-from asctool.storage import locks, manifest, rows, settings, tags
+from asctool.storage import locks, manifest, rebuild, rows, settings, tags
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate
 from asctool.storage.run import KEPT, Run, RunWriter
@@ -77,7 +77,7 @@ def train(
         is_settled = processes.told(
             lambda: (
                 b"yes"
-                if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(store, given, plan, device))
+                if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate(store, given, plan, device))
                 else None
             )
         )

@@ -14,18 +14,15 @@ import re
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from asctool import __version__
-from asctool.errors import DataError, EnvironmentFailure, IntegrityError, UsageError
-from asctool.storage import atomic, locks, parts, rehearsal
+from asctool.errors import DataError, EnvironmentFailure, IntegrityError
+from asctool.storage import atomic, locks, parts
 from asctool.storage.dataset import Tables, encode_tables
-from asctool.storage.parts import Part
-from asctool.storage.rehearsal import Estimate
-from asctool.storage.settings import differences
 
 FORMAT = "asctool/1"
 NAME = "manifest.json"
@@ -274,73 +271,6 @@ def _was_remade(directory: Path, name: str, sha256: str) -> bool:
         data = atomic.read_bytes(directory / NAME)
         return name.encode() not in data or sha256.encode() not in data
     return False
-
-
-def settled(
-    directory: Path,
-    recipe: Recipe,
-    force: bool,
-    dry_run: bool = False,
-    estimate: Callable[[], Estimate] | None = None,
-    part: Part | None = None,
-) -> bool:
-    """Whether the artifact is there, made by this recipe; UsageError when another made it and nothing is forced.
-
-    A dry run goes no further where it is not: it ends with WouldWrite, which tells the estimate. A ``part`` of an
-    artifact cannot be forced.
-    """
-    if force and part:
-        raise UsageError(
-            f"--force --part {part}: a part that comes late would begin anew what the others have finished; remove "
-            f"{directory} first, or force it without --part"
-        )
-    if not _is_there(directory, recipe, force):
-        if dry_run:
-            tag = rebuild_tag(directory, recipe) if force else recipe.fingerprint
-            rehearsal.rehearse(directory, recipe, tag, force, estimate, part)
-        return False
-    if not dry_run:
-        _settle_what_was_left(directory)
-    return True
-
-
-def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
-    """Whether nothing need be made; UsageError where something else is in its place."""
-    if not (directory / NAME).is_file():
-        foreign = directory.is_dir() and any(
-            not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir()
-        )
-        if foreign and not force and not _is_ours(directory):
-            raise UsageError(f"{directory}: holds other files; give a new directory or --force")
-        return False
-    if force:
-        return False
-    old = read(directory)
-    if old["fingerprint"] == recipe.fingerprint:
-        return True
-    changes = "; ".join(differences(recipe_of(old).flat(), recipe.flat())) or "another configuration"
-    raise UsageError(f"{directory}: was made with other options ({changes}); give another output or --force")
-
-
-def _is_ours(directory: Path) -> bool:
-    return any(directory.glob("shard-*")) or any(directory.glob("checkpoint-*")) or (directory / locks.LOCK).exists()
-
-
-def rebuild_tag(directory: Path, recipe: Recipe) -> str:
-    """What the shards and checkpoints of a forced rebuild have in their names, in the place of the fingerprint.
-
-    It stands for the recipe and for what is to be replaced: the same command goes on where it was stopped, the next
-    one makes everything anew, and neither touches a file of the artifact that is still there.
-    """
-    replaced = atomic.read_bytes(directory / NAME) if (directory / NAME).is_file() else b""
-    return content_hash("rebuild", recipe.fingerprint, replaced)
-
-
-def _settle_what_was_left(directory: Path) -> None:
-    """Finish what a writer that was killed after its manifest, or met a reader, had left to do."""
-    if any(directory.glob(f"{CONTENT_NAME}*")):
-        with contextlib.suppress(EnvironmentFailure), locks.writer_lock(directory):
-            settle(directory)
 
 
 def _incomplete(directory: Path) -> str:

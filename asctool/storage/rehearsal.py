@@ -1,6 +1,6 @@
 """Dry runs: what a stage would write, said in the place of writing it.
 
-A stage hands ``dry_run`` and an estimate to :func:`asctool.storage.manifest.settled`, the place at which every stage
+A stage hands ``dry_run`` and an estimate to :func:`asctool.storage.rebuild.settled`, the place at which every stage
 learns whether there is anything to do. Where there is, a dry run ends there, so that nothing behind it can write.
 """
 
@@ -8,15 +8,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from asctool.errors import EnvironmentFailure, WouldWrite
 from asctool.storage import atomic, locks, parts
 from asctool.storage.dataset import Tables, encode_tables
+from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
-
-if TYPE_CHECKING:
-    from asctool.storage.manifest import Recipe
 
 ROW_BYTES = 8 + 16  # of ``start`` and ``row_hash``, which every row has
 TRAINED_BYTES = 4 + 5  # of ``fold`` and ``subset``
@@ -46,7 +43,7 @@ def of_rows(tables: Tables, n_rows: int, row_bytes: float, system: str | None = 
 
 def rehearse(
     directory: Path,
-    recipe: "Recipe",
+    recipe: Recipe,
     tag: str,
     force: bool,
     estimate: Callable[[], Estimate] | None,
@@ -66,7 +63,7 @@ def rehearse(
     raise WouldWrite(f"{directory}: {recipe.stage} would write {_a(recipe.kind)}{replaces}{there}{size}")
 
 
-def _rehearse_part(directory: Path, recipe: "Recipe", tag: str, expected: Estimate, part: Part) -> None:
+def _rehearse_part(directory: Path, recipe: Recipe, tag: str, expected: Estimate, part: Part) -> None:
     """The same of one part: its share of the pieces, and of the disk."""
     parts.check_begun(directory, recipe)
     n_pieces = expected.n_shards if expected.n_pieces is None else expected.n_pieces

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asctool.errors import IntegrityError
-from asctool.storage import atomic, locks, manifest
+from asctool.storage import atomic, locks, manifest, rebuild
 from asctool.storage.manifest import Recipe
 
 log = logging.getLogger("asctool")
@@ -34,7 +34,7 @@ class RunWriter:
 
     def discard(self) -> None:
         """Go on from no checkpoint of before; only from those of the same forced rebuild."""
-        self.tag = manifest.rebuild_tag(self.directory, self.recipe)
+        self.tag = rebuild.tag(self.directory, self.recipe)
 
     def checkpoint(self, epoch: int, data: bytes) -> None:
         """Write a checkpoint and drop all but the last two."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from asctool.errors import DataError, IntegrityError, UsageError, WouldWrite
-from asctool.storage import atomic, locks, manifest, parts, shards
+from asctool.storage import atomic, locks, manifest, parts, rebuild, shards
 from asctool.storage.dataset import Tables, decode_tables, encode_tables
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
@@ -51,7 +51,7 @@ class StoreWriter:
     def __init__(self, directory: Path, recipe: Recipe, n_shards: int, force: bool = False) -> None:
         self.directory = directory
         self.recipe = recipe
-        tag = manifest.rebuild_tag(directory, recipe) if force else recipe.fingerprint
+        tag = rebuild.tag(directory, recipe) if force else recipe.fingerprint
         self.shards = ShardWriter(directory, tag, n_shards)
         self._written: dict[int, Written] = {}
 

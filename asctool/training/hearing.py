@@ -10,7 +10,8 @@ import numpy as np
 
 from asctool.errors import DataError
 from asctool.features import _stream
-from asctool.features._stream import Plan, Segments, Waveform
+from asctool.features._plan import Plan, Waveform
+from asctool.features._stream import Segments
 from asctool.training import tagging
 from asctool.training.joining import Part
 from asctool.training.tagging import Tagging

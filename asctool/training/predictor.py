@@ -12,7 +12,7 @@ import numpy as np
 
 from asctool.classifiers import calibrated
 from asctool.errors import DataError, IntegrityError, UsageError
-from asctool.features._stream import Plan
+from asctool.features._plan import Plan
 from asctool.storage.bundle import Bundle, Step
 from asctool.training import devices, inference
 from asctool.training.hearing import Heard, Recording, Stretch

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from asctool.errors import IntegrityError
-from asctool.features import _stream
+from asctool.features import _plan
 from asctool.training import devices, inference, loading
 from asctool.training.loading import Trained
 
@@ -23,7 +23,7 @@ class ReadyNetwork:
             raise IntegrityError("a network that takes tags goes without a tagger, or another one has one")
         features = trained.config["features"]
         self.shape = _row_shape(trained)
-        self.plan = _stream.plan_of(features, described.get("denoise"), self.shape)
+        self.plan = _plan.plan_of(features, described.get("denoise"), self.shape)
         training = trained.config["training"]
         self.is_tagger = training.get("loss", "kl") == "bce"
         self.tag_kind: inference.Kind = "tag" if self.is_tagger else "posterior"  # what stands for tags, as in extract

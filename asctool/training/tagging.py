@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from asctool.features._stream import Plan
+from asctool.features._plan import Plan
 from asctool.training.ready import ReadyNetwork
 
 STRETCH_SECONDS = 60.0

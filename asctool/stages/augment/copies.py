@@ -18,7 +18,7 @@ import numpy as np
 from asctool import parallel, registry
 from asctool.errors import DataError, UsageError, WouldWrite
 from asctool.stages.augment.plan import VERSION, Copies, Plan
-from asctool.storage import atomic, audio, data_directory, locks, manifest, parts
+from asctool.storage import atomic, audio, data_directory, locks, manifest, parts, rebuild
 from asctool.storage.data_directory import DataDirectory, check_audio
 from asctool.storage.dataset import Clip, Tables, encode_tables
 from asctool.storage.manifest import Recipe
@@ -58,10 +58,10 @@ def write_copies(
         raise UsageError(f"{source}: holds such copies already ({taken[0]}); give the data that they were made from")
     recipe = _recipe(data, sources, plan)
     ranges = plan_shards([_n_bytes(data, clip, plan) for clip in sources])
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate(data, sources, plan, ranges), how.part):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate(data, sources, plan, ranges), how.part):
         return _update_tables(data, output, recipe, sources, plan, dry_run, how.part)
     with parts.writer(output, recipe, how.part):
-        tag = manifest.rebuild_tag(output, recipe) if force else recipe.fingerprint
+        tag = rebuild.tag(output, recipe) if force else recipe.fingerprint
         directory = output / f"{COPIES_NAME}{tag[:12]}"
         atomic.make_directory(directory)
         work = _Work(source, directory, tuple(ranges), plan)

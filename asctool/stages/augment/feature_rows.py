@@ -7,7 +7,7 @@ import numpy as np
 from asctool import registry
 from asctool.errors import DataError
 from asctool.stages.augment.plan import VERSION, Plan, Rows, takes
-from asctool.storage import locks, manifest, rows
+from asctool.storage import locks, manifest, rebuild, rows
 from asctool.storage.manifest import Recipe
 from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.store import Store, write_rows
@@ -22,7 +22,7 @@ def write_feature_rows(features: Path, output: Path, plan: Plan, fold: int, forc
     options = {"method": method, "fold": fold, **plan.options}
     inputs = {"features": store.content, "tables": manifest.hash_tables(store.tables)}
     recipe = Recipe("feature", "augment", VERSION, options, inputs)
-    if manifest.settled(output, recipe, force, dry_run, lambda: _estimate_rows(store, plan, fold)):
+    if rebuild.settled(output, recipe, force, dry_run, lambda: _estimate_rows(store, plan, fold)):
         return False
     data, train = _training_rows(store, fold)
     kept = ("axes", "channels", "frame_seconds", "band_hz", "denoise", "dataset")

@@ -1,8 +1,7 @@
-"""What a person sees: progress, messages, tables, how an error ends the program. Only results go to standard output."""
+"""How a command ends: an exit code, and for what was to be expected one line on standard error."""
 
 import contextlib
 import errno
-import logging
 import os
 import select
 import signal
@@ -15,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from asctool import console
 from asctool.errors import AsctoolError
 
-PLAIN_SECONDS = 10.0  # between lines of progress where there is no terminal
 STOPPED_BY: dict[int, int] = {signal.SIGINT: 130, signal.SIGTERM: 143}
 STOPPED = "stopped; run it again to go on"
 STOP_SECONDS = 7.0  # for clearing up after a signal
@@ -42,93 +41,6 @@ NO_MEMORY = ("allocate memory", "out of memory", "could not create a primitive",
 
 class Stopped(BaseException):
     """SIGTERM: unwinds like Ctrl-C, so that temporary files go and locks are let loose."""
-
-
-class Messages(logging.Handler):
-    """Log lines on standard error: plain words, warnings marked as such."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        mark = "warning: " if record.levelno >= logging.WARNING else ""
-        sys.stderr.write(f"{mark}{record.getMessage()}\n")
-
-
-def set_up(quiet: bool) -> None:
-    """Send the messages of all stages to standard error; ``quiet`` leaves warnings only."""
-    log = logging.getLogger("asctool")
-    log.handlers[:] = [Messages()]
-    log.setLevel(logging.ERROR if not speaks() else logging.WARNING if quiet else logging.INFO)
-    log.propagate = False
-
-
-def speaks() -> bool:
-    """Whether this process tells what all do: of those that torchrun started the first, alone any."""
-    return "TORCHELASTIC_RUN_ID" not in os.environ or os.environ.get("RANK", "0") == "0"
-
-
-def warn(message: str) -> None:
-    """A line on standard error that --quiet does not silence."""
-    logging.getLogger("asctool").warning("%s", message)
-
-
-class Bar:
-    """Progress: a bar with rate and remaining time on a terminal, a plain line now and then elsewhere."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet or not speaks()
-        self.rich: Any = None
-
-    def start(self, what: str, total: float, unit: str) -> None:
-        """A piece of work of ``total`` units begins."""
-        self.what, self.total, self.unit, self.done = what, total, unit, 0.0
-        self.began = self.told = time.monotonic()
-        if not self.quiet and sys.stderr.isatty():
-            self._start_rich()
-
-    def advance(self, amount: float) -> None:
-        """``amount`` units more are done."""
-        self.done += amount
-        if self.rich is not None:
-            self.rich.advance(self.task, amount)
-            if self.done >= self.total:
-                self.stop()
-            return
-        now = time.monotonic()
-        if not self.quiet and (now - self.told > PLAIN_SECONDS or self.done >= self.total):
-            self.told = now
-            rate = self.done / max(now - self.began, 1e-9)
-            left = (self.total - self.done) / max(rate, 1e-9)
-            sys.stderr.write(
-                f"{self.what}: {self.done:g} of {self.total:g} {self.unit}, {rate:.3g} a second, {left:.0f} s left\n"
-            )
-
-    def stop(self) -> None:
-        """Leave the terminal as it was."""
-        if self.rich is not None:
-            self.rich.stop()
-            self.rich = None
-
-    def _start_rich(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        self.stop()
-        self.rich = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-        )
-        self.rich.start()
-        self.task = self.rich.add_task(self.what, total=self.total)
 
 
 def guarded(command: Callable[[], Any], name: str, debug: bool) -> int:
@@ -167,14 +79,9 @@ def _told(name: str, message: str, code: int, debug: bool) -> int:
     return code
 
 
-def of_several() -> bool:
-    """Whether torchrun started this process."""
-    return "TORCHELASTIC_RUN_ID" in os.environ
-
-
 def _told_by_another(code: int) -> int | None:
     """The exit code of the process that ended a training of several first, and said why; None where that is this."""
-    if not of_several():
+    if not console.of_several():
         return None
     from asctool.training import distributed
 
@@ -248,74 +155,3 @@ def _end_what_does_not_stop(reader: int, name: str) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(int(child), signal.SIGKILL)
     os._exit(code)
-
-
-def write_json(value: Any) -> None:
-    """A value on standard output, for programs."""
-    import json
-
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
-
-
-def write_record(record: dict[str, Any]) -> None:
-    """A value in one line of standard output, at once: what comes one by one, for programs."""
-    import json
-
-    sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def write_csv(rows: list[list[str]]) -> None:
-    """Rows of a csv on standard output, at once."""
-    import csv
-
-    csv.writer(sys.stdout, lineterminator="\n").writerows(rows)
-    sys.stdout.flush()
-
-
-def write_lines(lines: list[str]) -> None:
-    """Lines on standard output, at once."""
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
-    sys.stdout.flush()
-
-
-def write_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on standard output, for people."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    table = Table(title=escape(title), title_justify="left")
-    for i, column in enumerate(columns):
-        table.add_column(escape(column), justify="left" if i == 0 else "right")
-    for row in rows:
-        table.add_row(*map(escape, row))
-    width = None if sys.stdout.isatty() else 160
-    Console(file=sys.stdout, width=width).print(table)
-
-
-def write_tree(title: str, value: Any) -> None:
-    """A nested value on standard output, as a tree."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.tree import Tree
-
-    def grow(tree: Tree, part: Any) -> None:
-        items = part.items() if isinstance(part, dict) else enumerate(part)
-        for key, entry in items:
-            if isinstance(entry, dict | list) and entry and not _is_flat(entry):
-                grow(tree.add(f"[bold]{escape(str(key))}"), entry)
-            else:
-                tree.add(f"[bold]{escape(str(key))}[/]: {escape(_flat(entry))}")
-
-    tree = Tree(f"[bold]{escape(title)}")
-    grow(tree, value)
-    Console(file=sys.stdout, width=None if sys.stdout.isatty() else 160).print(tree)
-
-
-def _is_flat(value: Any) -> bool:
-    return isinstance(value, list) and not any(isinstance(entry, dict | list) for entry in value)
-
-
-def _flat(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
