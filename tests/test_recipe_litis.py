@@ -38,7 +38,7 @@ def test_a_failing_stage_stops_it_with_its_status(stage: str, tmp_path: Path) ->
     ("options", "words"),
     [
         (["--splits", "one"], "not a range of folds"),
-        (["--schedule", "night"], "unknown schedule night"),
+        (["--schedule", "night"], "--schedule: no night; there are paper cpu try"),
         ([], "give --corpus"),
         (["--split", "1"], "unknown option --split"),
     ],

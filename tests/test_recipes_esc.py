@@ -79,20 +79,72 @@ def test_the_papers_schedule_is_the_preset(tmp_path: Path) -> None:
     assert "--config zhang2019" in trained
 
 
+def test_only_acrnn_s_segments_are_cut_anew(tmp_path: Path) -> None:
+    """32 frames are more segments for ACRNN, whose preset has 64, and fewer for PiczakCNN, whose preset has 20."""
+    options = ("--corpus", "somewhere", "--folds", "1", "--system", "acrnn piczak_cnn att_crnn", "--features", "logmel")
+    _, calls, _ = recipe("esc10", tmp_path, *options)
+    cut = {call.split("--config ")[1].split()[0]: "--set" in call for call in calls if call.startswith("featurize")}
+    assert cut == {"zhang2019": True, "piczak2015": False, "phan2019": False}
+
+
 def test_several_devices_are_taken_in_turn(tmp_path: Path) -> None:
-    options = ("--corpus", "somewhere", "--folds", "1-3", "--system", "acrnn", "--device", "cuda:0 cuda:1")
+    options = ("--corpus", "somewhere", "--folds", "1,3,5", "--system", "acrnn", "--device", "cuda:0 cuda:1")
     _, calls, _ = recipe("esc10", tmp_path, *options)
     taken = {call.split("--fold ")[1][0]: call.split("--device ")[1] for call in calls if call.startswith("train")}
-    assert taken == {"1": "cuda:0", "2": "cuda:1", "3": "cuda:0"}
+    assert taken == {"1": "cuda:0", "3": "cuda:1", "5": "cuda:0"}
+
+
+def finished(out: Path, *names: str) -> None:
+    """Results that earlier calls have left, as far as a recipe looks at them."""
+    for name in names:
+        (out / name).mkdir(parents=True)
+        (out / name / "manifest.json").write_text("{}")
+
+
+def test_a_later_call_adds_its_folds_to_those_that_are_there(tmp_path: Path) -> None:
+    finished(tmp_path / "out", "fold2/acrnn-gammatone-l10-softmax", "fold10/acrnn-gammatone-l10-softmax")
+    (tmp_path / "out" / "fold4" / "acrnn-gammatone-l10-softmax").mkdir(parents=True)  # not finished
+    _, calls, _ = recipe("esc10", tmp_path, "--stage", "7", "--folds", "3", "--system", "acrnn")
+    fused = {call.split()[-4].rpartition("-")[2]: call.split()[1:-4] for call in calls if call.startswith("fuse")}
+    ends = {back_end: [Path(path).parent.name for path in inputs] for back_end, inputs in fused.items()}
+    assert ends == {"softmax": ["fold2", "fold3", "fold10"], "svm": ["fold3"]}
+
+
+def test_systems_of_different_folds_are_not_fused(tmp_path: Path) -> None:
+    """Nor does what an earlier call fused stay in the table."""
+    finished(tmp_path / "out", "fold2/cnn-logmel-softmax", "clips/all-softmax")
+    options = ("--stage", "7", "--folds", "1", "--system", "cnn att_crnn", "--features", "logmel")
+    _, calls, _ = recipe("esc10", tmp_path, *options)
+    together = [call.split("--system ")[1] for call in calls if "all fused" in call]
+    assert together == ["all fused svm"] and not (tmp_path / "out" / "clips" / "all-softmax").exists()
+
+
+@pytest.mark.parametrize(("valid", "subset"), [("", False), ("next", True)])
+def test_where_a_fold_validates_the_test_fold_is_not_looked_at(valid: str, subset: bool, tmp_path: Path) -> None:
+    finished(tmp_path / "out", "scores")
+    (tmp_path / "out" / "scores" / "scores.json").write_text("{}")
+    options = ("--corpus", "somewhere", "--folds", "1", "--system", "acrnn", "--stop-stage", "8", "--valid", valid)
+    _, calls, _ = recipe("esc10", tmp_path, *options, helpers=True)
+    (scored,) = [call for call in calls if call.startswith("score")]
+    assert ("--subset valid" in scored) == subset
+    assert any(call.startswith("beside_paper.py") for call in calls) != subset
 
 
 @pytest.mark.parametrize(
     ("option", "words"),
     [
-        (("--system", "resnet"), "no system resnet"),
+        (("--system", "resnet"), "--system: no resnet; there are acrnn att_crnn"),
+        (("--system", "acrnn acrnn"), "--system: acrnn is there twice"),
+        (("--attention", "l3"), "--attention: no l3; there are none l2"),
+        (("--features", ""), "--features: there are logmel gammatone"),
+        (("--schedule", "papr"), "--schedule: no papr; there are cpu paper"),
+        (("--schedule", "cpu paper"), "--schedule takes one of cpu paper"),
+        (("--denoised", "yes"), "--denoised: no yes; there are true false"),
+        (("--augment", "yes"), "--augment: no yes"),
+        (("--epochs", "ten"), "--epochs takes a whole number, not 'ten'"),
         (("--seed", "one"), "not 'one'"),
         (("--seed", "0,1"), "not '0,1'"),
-        (("--seed", "1 2 1"), "not '1 2 1'"),
+        (("--seed", "1 2 1"), "--seed: 1 is there twice"),
     ],
 )
 def test_slips_are_told_before_anything_is_done(option: tuple[str, str], words: str, tmp_path: Path) -> None:
@@ -116,6 +168,12 @@ def test_the_table_puts_the_paper_s_figure_beside_ours(tmp_path: Path) -> None:
     table = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "| ACRNN | 93.7 | 92.50 ± 3.50 | 1: 90.00, 2: 95.00 |" in table
     assert "| PiczakCNN | 80.5 | not measured |" in table
+    for fold in (1, 2):
+        run = tmp_path / f"fold{fold}" / "acrnn-gammatone-l10-augment-run"
+        run.mkdir(parents=True)
+        (run / "manifest.json").write_text(json.dumps({"config": {"training": {"epochs": 40}}}))
+    table = subprocess.run([*command, tmp_path], capture_output=True, text=True, check=True).stdout
+    assert "| ACRNN | 93.7 | 92.50 ± 3.50 | 1: 90.00, 2: 95.00 | 40 |" in table
 
 
 def test_several_seeds_are_trained_and_their_means_fused(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -316,6 +317,27 @@ def test_missing_test_clips_are_refused_or_told(tmp_path: Path, caplog: pytest.L
     scores = stage.score([path], allow_missing=True)
     assert scores.systems[0].pooled.rows == 3 and "1 TEST CLIPS ARE MISSING" in stage.tables(scores)[0].title
     assert "clip00" in caplog.text
+
+
+def test_validation_rows_are_judged_where_asked_for(tmp_path: Path) -> None:
+    """Test rows have no part in it, and tables say which they are of."""
+    folds = (*(FoldRow(1, f"clip{i:02d}", ("train", "valid", "test")[i // 3 % 3]) for i in range(12)),)
+    tables = replace(TABLES, folds=folds)
+    ids = [row.clip_id for row in folds if row.subset != "train"]
+    subsets = [row.subset for row in folds if row.subset != "train"]
+    of_class = np.eye(3)[[int(clip_id[4:]) % 3 for clip_id in ids]]
+    right = np.array([subset == "valid" for subset in subsets])
+    rows = np.where(right[:, None], of_class, np.roll(of_class, 1, 1))
+    path = make_store(tmp_path / "store", tables, ids, rows, subset=subsets, protocol={"select": "valid"})
+    for subset, accuracy in (("test", 0), ("valid", 1)):
+        scores = stage.score([path], subset=subset)
+        assert scores.systems[0].summary("accuracy").mean == accuracy and scores.as_dict()["subset"] == subset
+        title = stage.tables(scores)[0].title
+        assert title.startswith(f"{subset} rows") and ("may have chosen settings" in title) == (subset == "valid")
+    with pytest.raises(UsageError, match="unknown subset 'train'"):
+        stage.score([path], subset="train")
+    with pytest.raises(DataError, match="no valid rows"):
+        stage.score([store_of_folds(tmp_path / "other", TABLES)[0]], subset="valid")
 
 
 def test_systems_judged_on_other_clips_do_not_stand_in_one_table(tmp_path: Path) -> None:

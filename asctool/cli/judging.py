@@ -74,8 +74,12 @@ def score(
         typer.Option(metavar="A B", help="names of two systems: is the difference of their clips luck?"),
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="count the rows whose class is among the first K")] = 3,
+    subset: Annotated[
+        str,
+        typer.Option(help="test, or valid: the rows to choose settings by", autocompletion=among("test", "valid")),
+    ] = "test",
     allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="judge what is there; list and count test clips that are not")
+        bool, typer.Option("--allow-missing", help="judge what is there; list and count clips that are not")
     ] = False,
     json_: Json = False,
     force: Force = False,
@@ -87,7 +91,7 @@ def score(
     console.set_up(quiet)
     from asctool.stages import score as stage
 
-    scores = stage.score(posteriors, _columns(by), compare, top, allow_missing, not no_verify)
+    scores = stage.score(posteriors, _columns(by), compare, top, allow_missing, not no_verify, subset)
     if out:
         report_done(stage.write(scores, out, force, dry_run, posteriors), out, dry_run)
         if dry_run:

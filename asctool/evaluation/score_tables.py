@@ -43,7 +43,9 @@ def heading(scores: Scores) -> str:
     told = ["selection: " + ", ".join(f"{what} {' or '.join(words)}" for what, words in chosen.items())]
     if any(system.selected_on_test for system in systems):
         told.append(f"what is marked{protocol.MARK} was chosen on the data that judges it: no fair result")
-    return "; ".join([f"test rows, mean ± deviation over {folds}", *told, *scores.notes])
+    if scores.subset == "valid":
+        told.append("these rows may have chosen settings: the figures to report are those of test rows")
+    return "; ".join([f"{scores.subset} rows, mean ± deviation over {folds}", *told, *scores.notes])
 
 
 def _accuracies(scores: Scores) -> Table:

@@ -120,6 +120,7 @@ class Scores:
     splits: tuple[str, ...] = ()  # what the corpus says of its splits: official, or that they are not
     notes: tuple[str, ...] = ()  # what a reader of any table has to know
     comparison: Comparison | None = None
+    subset: str = "test"  # what was judged: test or valid
 
     @property
     def holds_tags(self) -> bool:
@@ -129,6 +130,7 @@ class Scores:
     def as_dict(self) -> dict[str, Any]:
         """Everything, as plain JSON values."""
         found = {
+            "subset": self.subset,
             "classes": list(self.classes),
             "splits": list(self.splits),
             "notes": list(self.notes),

@@ -1,4 +1,4 @@
-"""score: posteriors of test rows against the truth; systems are rows of the table, folds give mean and deviation."""
+"""score: posteriors of test or validation rows against the truth; systems are rows, folds give mean and deviation."""
 
 import json
 import logging
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from asctool import registry
 from asctool.errors import DataError, UsageError
 from asctool.evaluation import blocks as blocks_of
 from asctool.evaluation import figures, metrics, score_tables
@@ -22,6 +23,7 @@ from asctool.storage.posteriors import Block, Loaded
 from asctool.storage.rehearsal import Estimate
 
 VERSION = 2
+JUDGED = ("test", "valid")
 LISTED = 5  # missing clips told of one by one
 log = logging.getLogger("asctool")
 
@@ -33,15 +35,19 @@ def score(
     top: int = 3,
     allow_missing: bool = False,
     verify: bool = True,
+    subset: str = "test",
 ) -> Scores:
     """Judge the test rows of posterior stores; DataError where they have none, a clip is missing or has no label.
 
-    ``by``: columns of ``clips.csv``, for a table of each. ``compared``: names of two systems to test against each
-    other. ``allow_missing``: judge what is there of a fold's test clips; what is not is listed and counted.
+    ``subset``: "valid" judges validation rows in their place, by which settings may be chosen. ``by``: columns of
+    ``clips.csv``, for a table of each. ``compared``: names of two systems to test against each other.
+    ``allow_missing``: judge what is there of a fold's clips; what is not is listed and counted.
     """
-    loaded = posteriors.load(directories, subsets=("test",), kinds=("posterior", "tag"), verify=verify)
+    if subset not in JUDGED:
+        raise UsageError(registry.unknown("subset", subset, list(JUDGED)))
+    loaded = posteriors.load(directories, subsets=(subset,), kinds=("posterior", "tag"), verify=verify)
     if not loaded.blocks:
-        raise DataError(f"{', '.join(map(str, directories))}: no test rows")
+        raise DataError(f"{', '.join(map(str, directories))}: no {subset} rows")
     _check_top(top, len(loaded.tables.classes))
     missing = _missing(loaded, allow_missing)
     groups = blocks_of.columns_of(loaded.tables, by)
@@ -57,7 +63,7 @@ def score(
         grouped[key] = grouped[key] + system if key in grouped else system
     notes = (*missing, *unlabelled, *(f"SPLITS {note.upper()}" for note in loaded.splits if note != "official"))
     found = blocks_of.compare(compared, loaded, blocks, how) if compared else None
-    return Scores(tuple(grouped.values()), loaded.tables.classes, loaded.splits, notes, found)
+    return Scores(tuple(grouped.values()), loaded.tables.classes, loaded.splits, notes, found, subset)
 
 
 def _check_top(top: int, n_classes: int) -> None:
@@ -70,7 +76,7 @@ def _check_top(top: int, n_classes: int) -> None:
 def _missing(loaded: Loaded, allowed: bool) -> tuple[str, ...]:
     """A note on what is not there of the folds' test clips; DataError unless that is allowed."""
     told = [
-        f"{block.system}, fold {block.fold}: {len(block.missing)} of its test clips have no row: "
+        f"{block.system}, fold {block.fold}: {len(block.missing)} of its {block.subset} clips have no row: "
         + ", ".join(block.missing[:LISTED])
         + (" ..." if len(block.missing) > LISTED else "")
         for block in loaded.blocks
@@ -82,18 +88,19 @@ def _missing(loaded: Loaded, allowed: bool) -> tuple[str, ...]:
         log.warning("%s", line)
     _check_same_clips(loaded.blocks)
     missing = sum(len(block.missing) for block in loaded.blocks)
-    return (f"{missing} TEST CLIPS ARE MISSING over all folds and systems",) if missing else ()
+    what = f"{loaded.blocks[0].subset.upper()} CLIPS"
+    return (f"{missing} {what} ARE MISSING over all folds and systems",) if missing else ()
 
 
 def _check_same_clips(blocks: Sequence[Block]) -> None:
-    """Systems in one table have to be judged on the same test clips of each fold, whether or not they have rows."""
+    """Systems in one table have to be judged on the same clips of each fold, whether or not they have rows."""
     first: dict[int, tuple[Block, set[str]]] = {}
     for block in blocks:
         clips = {*block.clips[0].tolist(), *block.missing}
         other, expected = first.setdefault(block.fold, (block, clips))
         if clips != expected:
             raise DataError(
-                f"fold {block.fold}: the test clips of {block.system} are not those of {other.system}; "
+                f"fold {block.fold}: the {block.subset} clips of {block.system} are not those of {other.system}; "
                 "their folds were made differently, so their scores cannot stand in one table"
             )
 
@@ -103,14 +110,13 @@ def _labelled(loaded: Loaded, is_tagged: bool) -> tuple[list[Block], tuple[str, 
     by_id = loaded.tables.by_id
     ids = {clip_id for block in loaded.blocks for clip_id in block.clips[0].tolist()}
     without = sorted(clip_id for clip_id in ids if not by_id[clip_id].labels)
+    judged = f"{len(without)} {loaded.blocks[0].subset} clips"
     if without and (not is_tagged or len(without) == len(ids)):
-        raise DataError(
-            f"{len(without)} test clips have no label, {without[0]} the first; asctool submit writes such results"
-        )
+        raise DataError(f"{judged} have no label, {without[0]} the first; asctool submit writes such results")
     if not without:
         return list(loaded.blocks), ()
     kept = [_rows_of(block, ~np.isin(block.clip_ids, without)) for block in loaded.blocks]
-    return [b for b in kept if len(b.clip_ids)], (f"{len(without)} test clips without a label are left out",)
+    return [b for b in kept if len(b.clip_ids)], (f"{judged} without a label are left out",)
 
 
 def _rows_of(block: Block, kept: np.ndarray) -> Block:

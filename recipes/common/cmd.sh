@@ -114,7 +114,16 @@ worst_status() {
 }
 
 end_all() {
-  local pid
-  for pid in $(jobs -pr); do kill -TERM -- "-$pid" 2>/dev/null || true; done
+  local pid running=()
+  for pid in $(jobs -pr); do running+=("$pid"); done
+  for pid in "${running[@]}"; do kill -TERM -- "-$pid" 2>/dev/null || true; done
   wait || true
+  # The shell of a group ends at once; what it ran may still be clearing up, and holds the locks of its output.
+  for pid in "${running[@]}"; do
+    for _ in $(seq 300); do
+      kill -0 -- "-$pid" 2>/dev/null || continue 2
+      sleep 0.1
+    done
+    kill -KILL -- "-$pid" 2>/dev/null || true
+  done
 }

@@ -21,10 +21,21 @@ valid=""
 monitor=""
 device=auto
 jobs=0
+partial=false
 out="$here/exp"
 seed=0
 
 . "$here/../common/begin.sh"
+words system acrnn att_crnn cnn piczak_cnn
+words features logmel gammatone
+words attention none l2 l4 l6 l8 l10
+one_of denoised true false
+one_of augment true false
+one_of schedule cpu paper
+one_of partial true false
+whole epochs rows
+for number in $seed; do whole number; done
+words seed $seed
 
 # The clips whose attention is drawn, as in figure 2 of Zhang 2019: a dog barks, a baby cries, a clock ticks.
 pictured="1-100032-A-0 1-187207-A-20 1-21934-A-38"
@@ -35,10 +46,6 @@ features_of() {
     att_crnn | cnn) echo "$features" ;;
     acrnn) echo gammatone ;;
     piczak_cnn) echo logmel ;;
-    *)
-      echo "$0: no system $1 here; there are acrnn, att_crnn, cnn, piczak_cnn" >&2
-      return 2
-      ;;
   esac
 }
 
@@ -64,12 +71,12 @@ store_of() {
   if [ "$preset" = phan2019 ]; then echo "$out/$2$varied"; else echo "$out/$2-$preset$varied"; fi
 }
 
-# cut_of NETWORK prints how its clips are cut where that is not as in its paper: by the short schedule silent segments
-# are left out, and there are twice as many others.
+# cut_of NETWORK prints how its clips are cut where that is not as in its preset: by the short schedule silent segments
+# of acrnn are left out, and there are twice as many others.
 cut_of() {
   if [ "$segments" != auto ]; then
     echo "$segments"
-  elif [ "$(preset_of "$1")" != phan2019 ] && [ "$schedule" != paper ]; then
+  elif [ "$1" = acrnn ] && [ "$schedule" != paper ]; then
     echo "silence_db=-80 segment_hop_frames=32"
   fi
 }
@@ -89,12 +96,6 @@ variants_of() {
   done
 }
 
-for network in $system; do features_of "$network" > /dev/null; done
-if [[ ! "$seed" =~ ^(0|[1-9][0-9]*)(\ +(0|[1-9][0-9]*))*$ || "$(tr -s ' ' '\n' <<< "$seed" | sort | uniq -d)" ]]; then
-  echo "$0: --seed takes different whole numbers with spaces between, not '$seed'" >&2
-  exit 2
-fi
-
 data="$out/data" suffix="" varied=""
 [ "$augment" = false ] || data="$out/varied" suffix=-augment varied=-varied
 if due 1; then
@@ -102,7 +103,9 @@ if due 1; then
     echo "$0: give --corpus DIR, where $corpus_name lies" >&2
     exit 2
   fi
-  run prep "$corpus_name" "$corpus" "$out/data" "${parallel[@]}" ${valid:+--valid "$valid"}
+  whole_corpus=()
+  [ "$partial" = false ] || whole_corpus=(--set allow_partial=true)
+  run prep "$corpus_name" "$corpus" "$out/data" "${parallel[@]}" ${valid:+--valid "$valid"} "${whole_corpus[@]}"
   if [ "$augment" = true ]; then
     run augment "$out/data" "$data" --method time_stretch,pitch_shift --config zhang2019 --seed "${seed%% *}" "${parallel[@]}"
   fi
@@ -131,13 +134,6 @@ if due 3; then
   done
 fi
 
-# device_of FOLD: several devices are taken in turn.
-device_of() {
-  local devices
-  read -ra devices <<< "$device"
-  echo "${devices[($1 - 1) % ${#devices[@]}]}"
-}
-
 # Train, extract and svm of one system in one fold, named as fold1/att_crnn-logmel.
 one_system() {
   local fold name network feature place store options where own_seed=0
@@ -145,7 +141,7 @@ one_system() {
   [[ "$name" != *-seed* ]] || own_seed=${name##*-seed}
   fold=${fold#fold}
   IFS=- read -r network feature place _ <<< "$name"
-  store=$(store_of "$network" "$feature") where=$(device_of "$fold")
+  store=$(store_of "$network" "$feature") where=$(device_of "$(place_of "$fold")")
   local base="$out/fold$fold/$name"
   mkdir -p "$out/fold$fold"
   if due 4; then
@@ -188,19 +184,19 @@ fi
 # Made anew each time (--force): a second call may bring further folds.
 rule_of() { if [ "$(preset_of "$1")" = phan2019 ]; then echo product; else echo mean; fi; }
 
-# folds_of NAME prints that result in every fold.
+# folds_of NAME prints that result in every fold of this call, and in those that earlier ones have finished.
 folds_of() {
-  local fold
-  for fold in $fold_list; do echo "$out/fold$fold/$1"; done
+  local fold path
+  {
+    for fold in $fold_list; do echo "$out/fold$fold/$1"; done
+    for path in "$out"/fold*/"$1"; do [ ! -e "$path/manifest.json" ] || echo "$path"; done
+  } | sort -Vu
 }
 
-# all_of BACK_END SEED prints the clips of every system.
-all_of() {
-  local network name
-  for network in $system; do
-    [[ "$(back_ends_of "$network")" = *$1* ]] || continue
-    for name in $(variants_of "$network"); do echo "$out/clips/$name$(of_seed "$2")-$1"; done
-  done
+# have_same_folds NAME...: whether these results are of the same folds; what is fused has to be.
+have_same_folds() {
+  local name
+  [ "$(for name in "$@"; do folds_of "$name" | sed 's,/[^/]*$,,' | paste -sd ' '; done | sort -u | wc -l)" -eq 1 ]
 }
 
 # fuse_seeds NAME BACK_END WORDS: the mean over the seeds of the clips of a system, which the table calls by these words.
@@ -211,55 +207,74 @@ fuse_seeds() {
     --system "$3 ${#inputs[@]} seeds $2" --force
 }
 
+# fuse_features NETWORK END BACK_END: the segments of all its features, then their clips.
+fuse_features() {
+  local name feature of_segments names=() missing=() fused="$1$suffix$2-$3"
+  for feature in $features; do names+=("$1-$feature$suffix$2-$3"); done
+  have_same_folds "${names[@]}" || return 0
+  # What is silent in one feature need not be in the other: a segment is then fused from those that have it.
+  [[ "$(cut_of "$1")" != *silence_db* ]] || missing=(--allow-missing)
+  mapfile -t of_segments < <(for name in "${names[@]}"; do folds_of "$name"; done)
+  run fuse "${of_segments[@]}" "$out/fused/$fused" --level segment --system "$1 fused${suffix/-/ }${2/-/ } $3" \
+    "${missing[@]}" --force
+  run fuse "$out/fused/$fused" "$out/clips/$fused" --force
+}
+
+# fuse_all BACK_END: the clips of all systems, where these are partners and not rows of the paper's table of attention.
+fuse_all() {
+  local one network name end names inputs
+  [ "$(wc -w <<< "$attention")" -eq 1 ] || return 0
+  for one in $seed; do
+    end=$(of_seed "$one") names=() inputs=()
+    for network in $system; do
+      [[ "$(back_ends_of "$network")" = *$1* ]] || continue
+      for name in $(variants_of "$network"); do names+=("$name$end-$1"); done
+    done
+    [ ${#names[@]} -gt 1 ] || return 0
+    rm -rf "$out/clips/all$end-$1" # of an earlier call, perhaps of other systems
+    have_same_folds "${names[@]}" || return 0
+    for name in "${names[@]}"; do inputs+=("$out/clips/$name"); done
+    run fuse "${inputs[@]}" "$out/clips/all$end-$1" --system "all fused${end/-/ } $1"
+  done
+  fuse_seeds all "$1" "all fused"
+}
+
 if due 7; then
   mkdir -p "$out/clips" "$out/fused"
   for network in $system; do
-    both_features=false missing=()
-    # What is silent in one feature need not be in the other: a segment is then fused from those that have it.
-    [[ "$(cut_of "$network")" != *silence_db* ]] || missing=(--allow-missing)
+    both_features=false
     if [ "$(preset_of "$network")" = phan2019 ] && [ "$(wc -w <<< "$features")" -gt 1 ]; then both_features=true; fi
     for back_end in $(back_ends_of "$network"); do
       for one in $seed; do
-        end=$(of_seed "$one") both=()
+        end=$(of_seed "$one")
         for name in $(variants_of "$network"); do
           mapfile -t inputs < <(folds_of "$name$end-$back_end")
           run fuse "${inputs[@]}" "$out/clips/$name$end-$back_end" --rule "$(rule_of "$network")" --force
-          both+=("${inputs[@]}")
         done
-        if [ "$both_features" = true ]; then
-          fused="$network$suffix$end-$back_end" called="$network fused${suffix/-/ }${end/-/ } $back_end"
-          run fuse "${both[@]}" "$out/fused/$fused" --level segment --system "$called" "${missing[@]}" --force
-          run fuse "$out/fused/$fused" "$out/clips/$fused" --force
-        fi
+        [ "$both_features" = false ] || fuse_features "$network" "$end" "$back_end"
       done
       for name in $(variants_of "$network"); do fuse_seeds "$name" "$back_end" "${name//-/ }"; done
       [ "$both_features" = false ] || fuse_seeds "$network$suffix" "$back_end" "$network fused${suffix/-/ }"
     done
   done
-  for back_end in softmax svm; do
-    for one in $seed; do
-      mapfile -t inputs < <(all_of "$back_end" "$one")
-      [ ${#inputs[@]} -gt 1 ] || continue 2
-      end=$(of_seed "$one")
-      run fuse "${inputs[@]}" "$out/clips/all$end-$back_end" --system "all fused${end/-/ } $back_end" --force
-    done
-    fuse_seeds all "$back_end" "all fused"
-  done
+  fuse_all softmax
+  fuse_all svm
 fi
 
-# Everything that was fused so far, by this call or an earlier one, with the segments beside the clips.
+# Everything that was fused so far, by this call or an earlier one, with the segments beside the clips. Where a fold
+# validates, its test fold is not looked at: such runs are for choosing.
 if due 8; then
   results=()
   for path in "$out"/clips/*; do
     name=${path##*/}
     results+=("$path")
     for of_segments in "$out"/fold*/"$name" "$out/fused/$name"; do
-      [ ! -e "$of_segments" ] || results+=("$of_segments")
+      [ ! -e "$of_segments/manifest.json" ] || results+=("$of_segments")
     done
   done
-  run score "${results[@]}" --out "$out/scores" --force
-  if [ -e "$out/scores/scores.json" ]; then
-    python "$common/beside_paper.py" "$out/scores/scores.json" "$here/conf/paper.toml"
+  run score "${results[@]}" --out "$out/scores" ${valid:+--subset valid} --force
+  if [ -z "$valid" ] && [ -e "$out/scores/scores.json" ]; then
+    python3 "$common/beside_paper.py" "$out/scores/scores.json" "$here/conf/paper.toml" "$out"
   fi
 fi
 
@@ -273,9 +288,9 @@ if due 9; then
       read -r feature < <(cut -d- -f2 <<< "$name")
       where="$out/fold$fold/$name-attention"
       run extract "$out/fold$fold/$name-run" "$(store_of "$network" "$feature")" "$where" --kind attention \
-        --device "$(device_of "$fold")"
+        --system "${name//-/ }, fold $fold" --device "$(device_of 0)"
       for clip in $pictured; do
-        run info "$where" --clip "$clip" --plot "$out/pictures/$name-$clip.png" --quiet > /dev/null
+        run info "$where" --clip "$clip" --plot "$out/pictures/fold$fold-$name-$clip.png" --quiet > /dev/null
       done
     done
   done

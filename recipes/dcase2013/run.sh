@@ -39,6 +39,12 @@ out="$here/exp"
 seed=0
 
 . "$here/../common/begin.sh"
+one_of download true false
+words networks att_crnn cnn
+words features logmel gammatone
+one_of denoised true false
+one_of schedule cpu paper
+whole epochs seed
 
 if due 1; then
   if [ -z "$corpus" ]; then

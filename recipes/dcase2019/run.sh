@@ -45,6 +45,11 @@ seed=0
 
 . "$here/../common/begin.sh"
 . "$common/raw_resnet.sh"
+one_of download true false
+words kernel linear rbf sigmoid tune
+one_of schedule paper try
+one_of partial true false
+whole epochs seed
 
 # The systems of a table of the paper.
 systems_of_table() {
@@ -105,13 +110,12 @@ fi
 
 # Train, extract and svm of one system.
 one_system() {
-  local name=$1 number=0 other where base="$out/$1" options=() own=() devices=() one
+  local name=$1 number=0 other where base="$out/$1" options=() own=() one
   for other in $system; do
     [ "$other" != "$name" ] || break
     number=$((number + 1))
   done
-  read -ra devices <<< "$device"
-  where=${devices[number % ${#devices[@]}]}
+  where=$(device_of "$number")
   read -ra options <<< "$(options_of "$name")"
   [ "$name" = none ] || own=(--tags "$out/tags")
   if due 4; then
@@ -149,6 +153,6 @@ fi
 if due 8; then
   run score "$out"/clips/* --out "$out/scores" --force
   if [ -e "$out/scores/scores.json" ]; then
-    python "$common/beside_paper.py" "$out/scores/scores.json" "$here/conf/paper.toml"
+    python3 "$common/beside_paper.py" "$out/scores/scores.json" "$here/conf/paper.toml"
   fi
 fi

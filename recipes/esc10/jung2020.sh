@@ -39,6 +39,10 @@ seed=0
 
 . "$here/../common/begin.sh"
 . "$common/raw_resnet.sh"
+words kernel linear rbf sigmoid tune
+one_of schedule cpu try
+one_of partial true false
+whole epochs seed
 
 tagged=false
 for name in $system; do
@@ -60,7 +64,7 @@ if due 1; then
   [ "$partial" = false ] || options+=(--set allow_partial=true)
   run prep esc10 "$corpus" "$out/data" "${parallel[@]}" "${options[@]}"
   if [ "$tagged" = true ]; then
-    python "$here/parts.py" "$out/data" "$out/parts.csv"
+    python3 "$here/parts.py" "$out/data" "$out/parts.csv"
     run prep table "$out/parts.csv" "$out/parts" --set allow_absolute=true "${parallel[@]}"
   fi
 fi
@@ -73,13 +77,6 @@ fi
 
 # pair_of I J prints the fold of parts.py that leaves both out.
 pair_of() { if [ "$1" -lt "$2" ]; then echo "$1$2"; else echo "$2$1"; fi; }
-
-# device_of NUMBER: several devices are taken in turn.
-device_of() {
-  local devices
-  read -ra devices <<< "$device"
-  echo "${devices[$1 % ${#devices[@]}]}"
-}
 
 # tags_of FOLD CLIPS prints where the tags of the test clips of fold CLIPS lie that a network without both folds made.
 tags_of() {

@@ -12,14 +12,16 @@
 #   --attention "l10"           of acrnn, one or several of none l2 l4 l6 l8 l10
 #   --augment true|false        varied copies of training clips (time stretch, pitch shift); acrnn and piczak_cnn mix as well
 #   --segments auto|"..."       settings of featurize beside the presets, such as "silence_db=-80"; auto: with the cpu schedule
-#                               acrnn and piczak_cnn go without silent segments, and others begin every 32 frames
+#                               acrnn goes without silent segments, and others begin every 32 frames
 #   --schedule cpu|paper        cpu: conf/*.toml, 30 to 40 epochs; paper: as published, for a GPU
 #   --epochs N                  of training (0: the schedule's)
 #   --rows N                    training rows that an epoch takes (0: the schedule's, or all)
-#   --valid next                validate on the next fold (3-1-1); results of such runs are for choosing settings
+#   --valid next                validate on the next fold (3-1-1), and judge those clips: for choosing settings, with an
+#                               --out of its own
 #   --monitor test              write the test accuracy of every epoch into the history (it chooses nothing)
 #   --device "auto"             where networks compute: auto, cpu, cuda, or several such as "cuda:0 cuda:1" in turn
 #   --jobs N                    processes, and trainings side by side (0: one a core)
+#   --partial true|false        do with the clips that are there
 #   --out DIR                   where everything goes; the table holds all that was made there
 #   --seed "0"                  of training, one or several such as "0 1 2": then their means are in the table too; copies of
 #                               clips are drawn by the first, so that seeds are added as --seed "0 3"

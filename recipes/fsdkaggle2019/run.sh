@@ -35,6 +35,10 @@ out="$here/exp"
 seed=0
 
 . "$here/../common/begin.sh"
+one_of schedule paper try
+one_of select last valid
+one_of partial true false
+whole epochs seed
 
 settings=(--config akiyama2019)
 [ "$schedule" = paper ] || settings=(--config "$here/conf/$schedule.toml")
@@ -52,17 +56,10 @@ if due 2; then
   run featurize "$out/data" "$out/logmel" --type logmel "${settings[@]}" "${parallel[@]}"
 fi
 
-# device_of FOLD: several devices are taken in turn.
-device_of() {
-  local devices
-  read -ra devices <<< "$device"
-  echo "${devices[($1 - 1) % ${#devices[@]}]}"
-}
-
 # Both networks of a fold, named as fold1.
 one_fold() {
   local fold=${1#fold} base="$out/$1" where more=()
-  where=$(device_of "$fold")
+  where=$(device_of "$(place_of "$fold")")
   mkdir -p "$base"
   [ "$epochs" -eq 0 ] || more+=(--epochs "$epochs")
   if due 3; then

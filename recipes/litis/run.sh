@@ -44,10 +44,12 @@ seed=0
 
 . "$here/../common/begin.sh"
 [ -z "$splits" ] || fold_list=$(expand_range "$splits")
-if [[ ! "$schedule" =~ ^(paper|cpu|try)$ ]]; then
-  echo "$0: unknown schedule $schedule (paper, cpu, try)" >&2
-  exit 2
-fi
+words networks att_crnn cnn
+words features logmel gammatone
+words back_ends softmax svm
+one_of denoised true false
+one_of schedule paper cpu try
+whole epochs seed
 
 if due 1; then
   if [ -z "$corpus" ]; then
@@ -138,6 +140,6 @@ if due 8; then
   done
   run score "${results[@]}" --out "$out/scores" --force
   if [ -e "$out/scores/scores.json" ]; then
-    python "$here/paper_tables.py" "$out/scores/scores.json"
+    python3 "$here/paper_tables.py" "$out/scores/scores.json"
   fi
 fi

@@ -27,6 +27,7 @@ out="$here/exp"
 seed=0
 
 . "$here/../common/begin.sh"
+whole epochs clips seed
 
 if due 1; then
   run prep synthetic "$out/audio" "$out/data" --seed "$seed" "${parallel[@]}" \
