@@ -9,6 +9,8 @@ from made_posteriors import clips_of, drawn, make_store, make_tables, meanwhile,
 from asctool.errors import DataError, UsageError
 from asctool.stages import fuse, score
 from asctool.storage import manifest, posteriors
+from asctool.storage.bundle import Step
+from asctool.training.joining import Joining, Part
 
 TABLES = make_tables()
 
@@ -70,6 +72,24 @@ def test_learned_rules_need_every_row(tmp_path: Path) -> None:
             fuse.fuse([one, two], tmp_path / "out", rule, allow_missing=True)
 
 
+@pytest.mark.parametrize("rule", ["weighted", "stack"])
+def test_learned_rules_need_several_systems(rule: str, tmp_path: Path) -> None:
+    one, _, _, _ = stores(tmp_path)
+    with pytest.raises(UsageError, match=f"--rule {rule} weighs systems, and these are one: one"):
+        fuse.fuse([one], tmp_path / "out", rule)
+
+
+def test_results_of_two_corpora_are_not_one_given_twice(tmp_path: Path) -> None:
+    ids = clips_of(TABLES, 1)
+    first, other = (make_store(tmp_path / f"{n}", TABLES, ids[n : n + 2], drawn(2)) for n in (0, 2))
+    for results, words in (
+        ([first, other], "is of other clips than in"),
+        ([first, first], "stands in .*; give it once"),
+    ):
+        with pytest.raises(DataError, match=words):
+            score.score(results, allow_missing=True)
+
+
 def test_weights_are_learned_on_validation_rows_and_kept(tmp_path: Path) -> None:
     """Two systems, one right and one noise: the weight goes to the one that is right; test rows change nothing."""
     ids = clips_of(TABLES, 1) + clips_of(TABLES, 2)
@@ -87,6 +107,38 @@ def test_weights_are_learned_on_validation_rows_and_kept(tmp_path: Path) -> None
     learned = arrays.decode(Store(tmp_path / "out").read_file("fusion.h5"))
     assert learned["fold 1 weights"][0] > 0.8 and learned["fold 1 weights"].sum() == pytest.approx(1)
     assert "weights learned on validation rows" in score.tables(score.score([tmp_path / "out"]))[0].title
+
+
+FIRST, SECOND = np.array([0.25, 0.7, 0.05]), np.array([0.3, 0.03, 0.67])
+BOTH = product(FIRST, SECOND)  # each system is sure of another class, and neither is sure against the first
+
+
+@pytest.mark.parametrize("n_segments", [1, 60])
+def test_a_product_of_many_segments_and_two_systems_is_one_of_them_all(n_segments: int, tmp_path: Path) -> None:
+    """Sixty segments leave either system at one and zeros, where the class that both have some of would be lost."""
+    ids = [clip_id for clip_id in clips_of(TABLES, 1) for _ in range(n_segments)]
+    starts = [float(number) for _ in clips_of(TABLES, 1) for number in range(n_segments)]
+    paths = [
+        make_store(tmp_path / name, TABLES, ids, np.tile(rows, (len(ids), 1)), name, level="segment", start=starts)
+        for name, rows in (("a", FIRST), ("b", SECOND))
+    ]
+    fuse.fuse(paths, tmp_path / "out")
+    (found,) = posteriors.load([tmp_path / "out"]).blocks
+    expected = BOTH**n_segments / (BOTH**n_segments).sum()
+    np.testing.assert_allclose(found.posteriors, np.tile(expected, (len(found.clip_ids), 1)), atol=1e-6)
+
+
+@pytest.mark.parametrize("n_segments", [1, 60])
+def test_a_long_recording_is_answered_by_all_segments_of_all_folds(n_segments: int) -> None:
+    """What predict joins last, and fuse never: folds."""
+    steps = [Step("svm", "ours", 0, fold) for fold in (1, 2)]
+    steps.append(Step("fuse", "ours", of=(0, 1), rule="product", level="clip"))
+    leaves = {
+        number: Part("ours", number + 1, np.arange(n_segments, dtype=float), 1.0, np.tile(rows, (n_segments, 1)))
+        for number, rows in enumerate((FIRST, SECOND))
+    }
+    found = Joining(steps, [2], {}, is_tagger=False).whole(leaves)
+    np.testing.assert_allclose(found, BOTH**n_segments / (BOTH**n_segments).sum(), atol=1e-9)
 
 
 def test_what_another_wrote_meanwhile_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

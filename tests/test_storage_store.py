@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asctool.errors import DataError, IntegrityError
+from asctool.errors import DataError, IntegrityError, UsageError
 from asctool.storage import atomic, dataset, locks, rebuild
 from asctool.storage.dataset import Clip, FoldRow, Tables
 from asctool.storage.manifest import Recipe
@@ -158,14 +158,42 @@ def test_temporary_files_of_dead_processes_are_swept_and_others_kept(tmp_path: P
 
 
 def test_settled_shows_what_differs(tmp_path: Path) -> None:
-    from asctool.errors import UsageError
-
     store = written(tmp_path / "store")
     assert rebuild.settled(store, RECIPE, force=False)
     other = Recipe("embedding", "test", 1, {"size": 4}, {})
     with pytest.raises(UsageError, match="size: 3 -> 4"):
         rebuild.settled(store, other, force=False)
     assert not rebuild.settled(store, other, force=True)
+
+
+def test_nested_settings_that_differ_are_told_one_by_one(tmp_path: Path) -> None:
+    first, second = (
+        Recipe("run", "train", 1, {"training": {"epochs": 3, "batch_size": size}, "model": "cnn"}) for size in (16, 32)
+    )
+    (tmp_path / "run").mkdir()
+    write_rows(tmp_path / "run", first, tables(), columns())
+    with pytest.raises(UsageError, match=r"options \(training.batch_size: 16 -> 32\)"):
+        rebuild.settled(tmp_path / "run", second, force=False)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_artifact_or_of_another_stage_is_never_replaced(force: bool, tmp_path: Path) -> None:
+    """Where an output is forgotten, the last input stands in its place."""
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "clips.csv").write_text("a table of somebody's")
+    with pytest.raises(UsageError, match="holds other files; give a new directory"):
+        rebuild.settled(tmp_path / "own", RECIPE, force)
+    store = written(tmp_path / "store")
+    with pytest.raises(UsageError, match="was written by test, and fuse does not replace it; the output comes last"):
+        rebuild.settled(store, Recipe("posterior", "fuse", 1, {}), force)
+
+
+def test_a_damaged_artifact_is_made_anew_if_forced(tmp_path: Path) -> None:
+    store = written(tmp_path / "store")
+    (store / "manifest.json").write_text("{")
+    with pytest.raises(IntegrityError, match="is damaged"):
+        rebuild.settled(store, RECIPE, force=False)
+    assert not rebuild.settled(store, RECIPE, force=True)
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1), max_size=4).map(tuple))

@@ -42,6 +42,15 @@ def store(corpus: Path, trained: Path, tmp_path: Path) -> Path:
     return tmp_path / "posteriors"
 
 
+def test_all_artifacts_are_gone_through(store: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    change_shard(store, "array")
+    capsys.readouterr()
+    assert run(["verify", str(store), str(store / "nowhere"), str(trained)]) == 5
+    said = capsys.readouterr()
+    assert "rows that are not what their hashes say" in said.err and "nowhere: there is no such" in said.err
+    assert "2 of 3 artifacts are not whole" in said.err and f"{trained}: whole" in said.out
+
+
 def test_rows_are_hashed_again(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asctool("verify", store)
     change_shard(store, "array")

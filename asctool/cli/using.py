@@ -1,6 +1,5 @@
 """Commands that classify new recordings, and those that explain and check what lies on the disk."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from asctool import console
 from asctool.cli.options import Device, DryRun, Force, Json, Quiet, among, at_least_two, report_done
 from asctool.console import results
+from asctool.errors import AsctoolError
 
 
 def predict(
@@ -117,19 +117,31 @@ def verify(artifacts: Annotated[list[Path], typer.Argument(show_default=False)],
     console.set_up(quiet)
     from asctool.stages import verify as stage
 
+    problems = []
     for artifact in artifacts:
-        sys.stdout.write(f"{artifact}: {stage.verify(artifact)}\n")
+        try:
+            results.write_lines([f"{artifact}: {stage.verify(artifact)}"])
+        except AsctoolError as error:
+            if len(artifacts) == 1:
+                raise
+            problems.append(error)
+            console.warn(str(error))
+    if problems:
+        worst = max(problems, key=lambda error: error.exit_code)
+        raise type(worst)(f"{len(problems)} of {len(artifacts)} artifacts are not whole; they are told above")
 
 
 def list_(
     name: Annotated[
         str | None,
-        typer.Argument(help="a group (features, networks, ...), or one of them: its settings", show_default=False),
+        typer.Argument(
+            help="a group (features, networks, ...), or one of them, or a stage: its settings", show_default=False
+        ),
     ] = None,
     json_: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the features, networks, corpora, transforms, SVM kernels, presets and fusion rules there are."""
+    """Show the stages with settings, features, networks, corpora, transforms, SVM kernels, presets and fusion rules."""
     console.set_up(quiet)
     from asctool.stages import list_ as stage
 

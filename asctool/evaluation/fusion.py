@@ -29,20 +29,29 @@ TIE_SHARE = 1e-6  # of the mean in a vote; less than one vote as long as a clip 
 def segments_to_clips(posteriors: np.ndarray, clip_index: np.ndarray, n_clips: int, rule: str) -> np.ndarray:
     """(clip, class) from rows (row, class) and the clip of each row (row,), 0 to n_clips - 1; every clip has a row."""
     _check_rule(rule)
-    _validate.posteriors(posteriors)
-    counts = _segments_of(clip_index, len(posteriors), n_clips)
-    if (np.diff(clip_index) < 0).any():
-        order = np.argsort(clip_index, kind="stable")
-        posteriors = posteriors[order]
-    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     if rule == "product":
-        return softmax(_sums(floored_log(posteriors), starts))
+        return softmax(clip_logs(posteriors, clip_index, n_clips))
+    posteriors, starts, counts = _by_clip(posteriors, clip_index, n_clips)
     if rule == "max":
         return _normalised(np.maximum.reduceat(posteriors, starts, axis=0).astype(np.float64))
     means = _sums(posteriors.astype(np.float64), starts) / counts[:, None]
     if rule == "mean":
         return _normalised(means)
     return _with_ties(_sums(_votes(posteriors), starts) / counts[:, None], means)
+
+
+def clip_logs(posteriors: np.ndarray, clip_index: np.ndarray, n_clips: int) -> np.ndarray:
+    """Logarithms (clip, class) of the product of segments, not normalised, for :func:`combine_logs`.
+
+    A probability cannot hold what they can: the product of some forty segments leaves all classes but one at zero.
+    """
+    posteriors, starts, _ = _by_clip(posteriors, clip_index, n_clips)
+    return _sums(floored_log(posteriors), starts)
+
+
+def combine_logs(logs: np.ndarray) -> np.ndarray:
+    """(row, class) by the product, from logarithms of systems (system, row, class), normalised or not."""
+    return softmax(logs.sum(0))
 
 
 def combine(posteriors: np.ndarray, rule: str, weights: np.ndarray | None = None) -> np.ndarray:
@@ -100,6 +109,15 @@ def _learned(rule: str) -> ModuleType:
 def _check_rule(rule: str) -> None:
     if rule not in RULES:
         raise UsageError(registry.unknown("rule", rule, list(RULES)))
+
+
+def _by_clip(posteriors: np.ndarray, clip_index: np.ndarray, n_clips: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows in the order of clips, where each clip begins, and how many rows it has."""
+    _validate.posteriors(posteriors)
+    counts = _segments_of(clip_index, len(posteriors), n_clips)
+    if (np.diff(clip_index) < 0).any():
+        posteriors = posteriors[np.argsort(clip_index, kind="stable")]
+    return posteriors, np.concatenate([[0], np.cumsum(counts)[:-1]]), counts
 
 
 def _segments_of(clip_index: np.ndarray, n_rows: int, n_clips: int) -> np.ndarray:

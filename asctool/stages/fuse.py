@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from asctool.storage.rehearsal import Estimate, of_rows
 from asctool.storage.shards import Columns
 from asctool.storage.store import Store, check_output, write_rows
 
-VERSION = 1
+VERSION = 2
 MODEL = "fusion.h5"
 LEVELS = ("clip", "segment")
 LISTED = 5  # clips told of one by one
@@ -59,8 +60,10 @@ def fuse(
     )  # training rows flatter, and svm writes none
     weights = _Weights.of(Store(fitted, "posterior", verify=verify)) if fitted else None
     rule = weights.rule if weights else _rule_for(loaded, rule)
-    blocks = [_to_clips(block, rule) if level == "clip" else block for block in loaded.blocks]
-    systems = sorted({block.system for block in blocks})
+    systems = sorted({block.system for block in loaded.blocks})
+    # A product of many segments is past what a probability can hold: several systems are joined as logarithms.
+    in_logs = rule == "product" and level == "clip" and len(systems) > 1
+    blocks = [_to_clips(block, rule, in_logs) if level == "clip" else block for block in loaded.blocks]
     name = system or " + ".join(systems)
     config: dict[str, Any] = {"rule": rule, "level": level, "system": name, "systems": systems}
     if allow_missing:
@@ -75,7 +78,8 @@ def fuse(
         return False
     cells, missing = _cells(blocks, allow_missing)
     models = weights.of_fold if weights else _learned(rule, cells, loaded.tables.targets)
-    fused = [replace(cell.first, posteriors=_combined(cell, rule, loaded.holds_tags, models)) for cell in cells]
+    combine = fusion.combine_logs if in_logs else partial(_combine_of(loaded), rule=rule)
+    fused = [replace(cell.first, posteriors=_combined(cell, rule, combine, models)) for cell in cells]
     learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
     with locks.writer_lock(output):
@@ -99,8 +103,10 @@ def fuse(
 
 
 def _rule_for(loaded: Loaded, rule: str | None) -> str:
-    """The rule; UsageError for one that tags do not have, DataError where tags and posteriors come together."""
+    """The rule; UsageError for one that these have not, DataError where tags and posteriors come together."""
     if not loaded.holds_tags:
+        if rule in fusion.LEARNED and len({block.system for block in loaded.blocks}) == 1:
+            raise UsageError(f"--rule {rule} weighs systems, and these are one: {loaded.blocks[0].system}")
         return rule or "product"
     if any(store.kind != "tag" for store in loaded.stores):
         raise DataError("tags score each label by itself, posteriors share out 1: they cannot be fused")
@@ -121,12 +127,16 @@ def _chosen_on(rule: str, missing: dict[str, int]) -> str:
     return f"{said} (rows that a system lacks: {sum(missing.values())})" if missing else said
 
 
-def _to_clips(block: Block, rule: str) -> Block:
-    """One row a clip; the learned rules join segments by the product."""
-    if block.level == "clip":
+def _to_clips(block: Block, rule: str, in_logs: bool) -> Block:
+    """One row a clip, or logarithms of their product; the learned rules join segments by the product."""
+    if block.level == "clip" and not in_logs:
         return block
     ids, index = block.clips
-    joined = fusion.segments_to_clips(block.posteriors, index, len(ids), rule if rule in fusion.RULES else "product")
+    if in_logs:
+        joined = fusion.clip_logs(block.posteriors, index, len(ids))
+    else:
+        own = rule if rule in fusion.RULES else "product"
+        joined = fusion.segments_to_clips(block.posteriors, index, len(ids), own)
     return replace(block, level="clip", clip_ids=ids, start=np.zeros(len(ids)), posteriors=joined)
 
 
@@ -193,7 +203,7 @@ def _joined(group: Sequence[Block]) -> _Cell:
     ids = np.unique(np.concatenate([block.clip_ids for block in group]), return_inverse=True)[1]
     keys = np.stack([ids, np.concatenate(milliseconds)], 1)
     rows, place, inverse = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    array = np.zeros((len(group), len(rows), first.posteriors.shape[1]), np.float32)
+    array = np.zeros((len(group), len(rows), first.posteriors.shape[1]), first.posteriors.dtype)
     present = np.zeros(array.shape[:2], bool)
     ends = np.cumsum([len(block.clip_ids) for block in group])
     for index, (block, places) in enumerate(zip(group, np.split(inverse.ravel(), ends[:-1]))):
@@ -204,26 +214,31 @@ def _joined(group: Sequence[Block]) -> _Cell:
     return _Cell(replace(first, clip_ids=clip_ids, start=start), array, present)
 
 
-def _combined(cell: _Cell, rule: str, is_tagged: bool, models: Mapping[int, _Model]) -> np.ndarray:
+def _combine_of(loaded: Loaded) -> Callable[..., np.ndarray]:
+    return fusion.combine_tags if loaded.holds_tags else fusion.combine
+
+
+def _combined(
+    cell: _Cell, rule: str, combine: Callable[[np.ndarray], np.ndarray], models: Mapping[int, _Model]
+) -> np.ndarray:
     """Each row from the systems that have it."""
     if len(cell.array) == 1:
         return cell.first.posteriors
     if rule in fusion.LEARNED:
         return fusion.apply_learned(rule, models[cell.first.fold], cell.array)
-    combine = fusion.combine_tags if is_tagged else fusion.combine
     if cell.is_whole:
-        return combine(cell.array, rule)
+        return combine(cell.array)
     out = np.empty(cell.array.shape[1:])
     patterns, of_row = np.unique(cell.present, axis=1, return_inverse=True)
     for index, pattern in enumerate(patterns.T):
         rows = of_row.ravel() == index
-        out[rows] = combine(cell.array[pattern][:, rows], rule)
+        out[rows] = combine(cell.array[pattern][:, rows])
     return out
 
 
 def _learned(rule: str, cells: Sequence[_Cell], targets_of: Any) -> dict[int, _Model]:
-    """What a learned rule finds on the validation rows of each fold; nothing of other rules, and of one system."""
-    if rule not in fusion.LEARNED or len(cells[0].array) == 1:
+    """What a learned rule finds on the validation rows of each fold; nothing of other rules."""
+    if rule not in fusion.LEARNED:
         return {}
     if not all(cell.is_whole for cell in cells):
         raise DataError(f"--rule {rule} weighs all systems: it cannot fuse rows that one of them lacks")

@@ -164,7 +164,11 @@ def write(scores: Scores, output: Path, force: bool, dry_run: bool = False, dire
 
     Figures are of clips, where a system has them. ``directories``: what was judged, which ``info`` follows.
     """
-    config = {"systems": sorted({system.name for system in scores.systems})}
+    first = scores.systems[0]
+    config: dict[str, Any] = {"systems": sorted({system.name for system in scores.systems}), "subset": scores.subset}
+    config |= {"top": first.top, "by": sorted(first.groups)}
+    if scores.comparison:
+        config["compare"] = [scores.comparison.first, scores.comparison.second]
     recipe = Recipe("scores", "score", VERSION, config, {"scores": manifest.content_hash(_json(scores))})
     if (output / manifest.NAME).is_file() and manifest.read(output)["kind"] != "scores":
         raise UsageError(f"{output}: holds no scores but another artifact; give another directory")

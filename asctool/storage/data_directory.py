@@ -117,7 +117,7 @@ def check_audio(data: DataDirectory, clip: Clip, thoroughly: bool = False) -> Pa
     """
     path = data.audio(clip)
     if not path.is_file():
-        raise IntegrityError(f"{path}: is gone since prep; run prep again")
+        raise IntegrityError(f"{path}: is gone since prep; run prep again, with --force where the recordings now lie")
     quick = None if thoroughly else data.quick_hash(clip)
     if atomic.quick_hash(path) != quick if quick else atomic.sha256_file(path) != data.audio_hash(clip):
         raise IntegrityError(f"{path}: has changed since prep; run prep again with --force")

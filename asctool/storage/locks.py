@@ -100,7 +100,9 @@ def check_writable(directory: Path, beside_parts: bool = False) -> None:
     if not place.is_dir():
         raise atomic.no_parent(directory)
     if not os.access(place, os.W_OK | os.X_OK):
-        raise EnvironmentFailure(f"{directory}: {os.strerror(errno.EACCES)}")
+        raise EnvironmentFailure(
+            f"{directory}: {os.strerror(errno.EACCES)}; change the permissions of {place}, or write elsewhere"
+        )
     if (directory / LOCK).is_file():
         handle = os.open(directory / LOCK, os.O_RDONLY)
         try:

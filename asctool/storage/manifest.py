@@ -60,7 +60,15 @@ class Recipe:
     def flat(self) -> dict[str, Any]:
         """One level of names, to show what differs between two recipes."""
         own = {"kind": self.kind, "stage": self.stage, "stage version": self.version}
-        return own | dict(self.config) | {f"content of {name}": value[:12] for name, value in self.inputs.items()}
+        return own | _flat(self.config) | {f"content of {name}": value[:12] for name, value in self.inputs.items()}
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings as ``training.batch_size``."""
+    out: dict[str, Any] = {}
+    for name, value in config.items():
+        out |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return out
 
 
 def content_hash(*parts: str | bytes) -> str:

@@ -79,7 +79,7 @@ def load(
         if own.classes != tables[0].classes:
             raise DataError(f"{store.directory}: its classes are not those of {stores[0].directory}")
     blocks: list[Block] = []
-    seen: dict[tuple[str, str, int, str], Path] = {}
+    seen: dict[tuple[str, str, int, str], tuple[Path, Block]] = {}
     members: dict[int, dict[tuple[int, str], set[str]]] = {}
     for store, own in zip(stores, tables):
         if id(own) not in members:
@@ -87,14 +87,18 @@ def load(
         expected = members[id(own)]
         for block in _blocks(store, own, subsets):
             if (block.level, *block.key) in seen:
-                other = seen[block.level, *block.key]
-                raise DataError(
-                    f"{store.directory}: {block.system}, fold {block.fold} stands in {other} too; give it once"
-                )
-            seen[block.level, *block.key] = store.directory
+                raise _double(store.directory, block, *seen[block.level, *block.key])
+            seen[block.level, *block.key] = store.directory, block
             wanted = expected[block.fold, block.subset] if own.folds else set(own.by_id)
             blocks.append(replace(block, missing=tuple(sorted(wanted.difference(block.clips[0].tolist())))))
     return Loaded(tuple(blocks), _joined_tables(stores, tables), _protocols(stores), stores)
+
+
+def _double(directory: Path, block: Block, where: Path, other: Block) -> DataError:
+    what = f"{directory}: {block.system}, fold {block.fold}"
+    if set(block.clips[0].tolist()) & set(other.clips[0].tolist()):
+        return DataError(f"{what} stands in {where} too; give it once")
+    return DataError(f"{what} is of other clips than in {where}; two corpora are not joined, call it once for each")
 
 
 def merge_protocols(first: Any, second: Any) -> Any:

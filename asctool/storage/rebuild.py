@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
-from asctool.errors import EnvironmentFailure, UsageError
+from asctool.errors import EnvironmentFailure, IntegrityError, UsageError
 from asctool.storage import atomic, locks, manifest, rehearsal
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
@@ -41,17 +41,30 @@ def settled(
 
 
 def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
-    """Whether nothing need be made; UsageError where something else is in its place."""
+    """Whether nothing need be made; UsageError where something else is in its place.
+
+    What is no artifact, or that of another stage, is not replaced even if forced: an output was forgotten, most likely.
+    """
     if not (directory / manifest.NAME).is_file():
         foreign = directory.is_dir() and any(
             not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir()
         )
-        if foreign and not force and not _is_ours(directory):
-            raise UsageError(f"{directory}: holds other files; give a new directory or --force")
+        if foreign and not _is_ours(directory):
+            raise UsageError(f"{directory}: holds other files; give a new directory")
         return False
+    try:
+        old = manifest.read(directory)
+    except IntegrityError:
+        if force:
+            return False
+        raise
+    if old["stage"] != recipe.stage:
+        raise UsageError(
+            f"{directory}: was written by {old['stage']}, and {recipe.stage} does not replace it; the output comes "
+            "last, give another one"
+        )
     if force:
         return False
-    old = manifest.read(directory)
     if old["fingerprint"] == recipe.fingerprint:
         return True
     changes = "; ".join(differences(manifest.recipe_of(old).flat(), recipe.flat())) or "another configuration"

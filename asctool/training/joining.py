@@ -22,6 +22,7 @@ class Part:
     starts: np.ndarray | None  # (segment,) seconds; None: of the recording as a whole, one row
     seconds: float  # of a segment
     rows: np.ndarray  # (segment, class)
+    logs: np.ndarray | None = None  # (1, class) of a product of segments, which may be past what a probability can hold
 
 
 @dataclass(frozen=True)
@@ -76,22 +77,28 @@ class Joining:
             return part
         if self.is_tagger:
             rows = fusion.combine_tags(part.rows, rule)[None]
+        elif rule == PRODUCT:
+            return _of_logs(part, _logs(part))
         else:
             rows = fusion.segments_to_clips(part.rows, np.zeros(len(part.rows), int), 1, rule)
         return replace(part, starts=None, rows=rows)
 
     def _join(self, parts: Sequence[Part], rule: str) -> Part:
-        return parts[0] if len(parts) == 1 else replace(parts[0], rows=self._combined(_stacked(parts), rule))
-
-    def _combined(self, stacked: np.ndarray, rule: str) -> np.ndarray:
-        return fusion.combine_tags(stacked, rule) if self.is_tagger else fusion.combine(stacked, rule)
+        if len(parts) == 1:
+            return parts[0]
+        if any(part.logs is not None for part in parts) and rule == PRODUCT:
+            return _of_logs(parts[0], np.sum([_logs(part) for part in parts], 0))
+        stacked = _stacked(parts)
+        rows = fusion.combine_tags(stacked, rule) if self.is_tagger else fusion.combine(stacked, rule)
+        return replace(parts[0], rows=rows, logs=None)
 
     def _value(self, number: int, leaves: Mapping[int, Part], along_time: bool) -> list[Part]:
         """What a step gives, as fuse does it; along time, segments stay segments."""
         step = self.steps[number]
         if step.do != "fuse":
             return [leaves[number]]
-        parts = [part for other in step.of for part in self._value(other, leaves, along_time)]
+        # What another step has fused went through a file, as probabilities.
+        parts = [replace(part, logs=None) for other in step.of for part in self._value(other, leaves, along_time)]
         if step.level == "clip" and not along_time:
             parts = [self._to_clip(part, self._rule_of(step)) for part in parts]
         systems = {part.system for part in parts}
@@ -106,14 +113,22 @@ class Joining:
         return [self._fused(number, step, fold, cell) for fold, cell in sorted(whole.items())]
 
     def _fused(self, number: int, step: Step, fold: int, cell: Sequence[Part]) -> Part:
-        stacked = _stacked(cell)
         if step.rule in fusion.LEARNED:
             prefix = f"fold {fold} "
             learned = {name[len(prefix) :]: v for name, v in self.models[number].items() if name.startswith(prefix)}
-            rows = fusion.apply_learned(step.rule, learned, stacked)
+            joined = replace(cell[0], rows=fusion.apply_learned(step.rule, learned, _stacked(cell)), logs=None)
         else:
-            rows = self._combined(stacked, step.rule)
-        return replace(cell[0], system=step.system, rows=rows.astype(np.float32))
+            joined = self._join(cell, step.rule)
+        return replace(joined, system=step.system, rows=joined.rows.astype(np.float32))
+
+
+def _logs(part: Part) -> np.ndarray:
+    """Of one row, that of the whole recording."""
+    return fusion.clip_logs(part.rows, np.zeros(len(part.rows), int), 1) if part.logs is None else part.logs
+
+
+def _of_logs(part: Part, logs: np.ndarray) -> Part:
+    return replace(part, starts=None, rows=fusion.combine_logs(logs[None]), logs=logs)
 
 
 def _stacked(parts: Sequence[Part]) -> np.ndarray:
