@@ -15,7 +15,7 @@ import soundfile
 from conftest import SMALL, asctool
 
 from asctool.cli import run
-from asctool.errors import DataError
+from asctool.errors import DataError, UsageError
 from asctool.evaluation import fusion
 from asctool.stages import bundle as bundle_stage
 from asctool.stages import predict as stage
@@ -284,5 +284,7 @@ def test_another_number_of_channels_is_told(lab: Path) -> None:
 
 def test_onnx_of_a_result_is_each_of_its_networks(lab: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra asctool[onnx] is not installed")
+    with pytest.raises(UsageError, match=r"must end in \.onnx"):
+        bundle_stage.onnx([lab / "fused"], tmp_path / "network.asc")
     written = bundle_stage.onnx([lab / "fused"], tmp_path / "network.onnx")
     assert written == [tmp_path / "network.onnx"] and written[0].stat().st_size > 1000

@@ -18,7 +18,7 @@ import soundfile
 from conftest import asctool
 
 from asctool.cli import run
-from asctool.errors import DataError
+from asctool.errors import DataError, UsageError
 from asctool.report_page import axes, pictures, render, sound, spectrogram
 from asctool.report_page.values import Attention
 from asctool.stages import report as stage
@@ -333,6 +333,14 @@ def test_missing_test_clips_are_refused_or_told(tmp_path: Path) -> None:
         stage.report([tmp_path / "cut"], tmp_path / "page.html", stage.Settings())
     stage.report([tmp_path / "cut"], tmp_path / "page.html", stage.Settings(allow_missing=True))
     assert "1 of its test clips have no row: 5" in (tmp_path / "page.html").read_text()
+
+
+def test_tags_are_sent_to_score(tmp_path: Path) -> None:
+    posteriors(tmp_path / "tags", ("a", "b"), {"1": ("a", "a")})
+    found = manifest.read(tmp_path / "tags")
+    manifest.write(tmp_path / "tags", {k: v for k, v in found.items() if k != "sha256"} | {"kind": "tag"})
+    with pytest.raises(UsageError, match="asctool score judges them"):
+        stage.report([tmp_path / "tags"], tmp_path / "page.html", stage.Settings())
 
 
 def test_runs_alone_make_a_page_of_their_curves(trained: Path, tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_means_over_folds_and_their_interval(tmp_path: Path) -> None:
         assert {key: found["mean"][figure][key] for key in expected} == pytest.approx(expected)
 
 
+def test_an_interval_of_two_folds_stays_within_what_can_be(tmp_path: Path) -> None:
+    tables = make_tables(n_folds=2)
+    ids = [*clips_of(tables, 1), *clips_of(tables, 2)]
+    rows = np.concatenate([tables.targets(ids[:6]), np.roll(tables.targets(ids[6:]), 1, 1)])
+    path = make_store(tmp_path / "store", tables, ids, rows, fold=[1] * 6 + [2] * 6)
+    _, columns, (row,) = stage.tables(stage.score([path]))[0]
+    assert row[columns.index("95 % interval")] == "0.00 to 100.00"
+
+
 def test_splits_that_share_clips_get_the_corrected_interval(tmp_path: Path) -> None:
     """Nadeau & Bengio 2003: variance (1 / n + test / training) s^2, by hand."""
     found, arrays = scored(tmp_path, OVERLAPPING)

@@ -197,6 +197,13 @@ def test_curated_and_noisy_rows_go_to_their_own_heads(sounds: Path) -> None:
     assert gather(store, rows.load(store, 1), "cnn", None, "bce", None, None).beside is None
 
 
+@pytest.mark.parametrize("loss", ["kl", "bce"])
+def test_labels_that_share_one_are_warned_of(loss: str, sounds: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = Store(sounds / "logmel")
+    gather(store, rows.load(store, 1), "cnn", None, loss, None, None)
+    assert ("loss=bce scores each by itself" in caplog.text) == (loss == "kl")
+
+
 def test_the_history_has_lwlrap_and_it_chose_the_epoch(sounds: Path) -> None:
     with (sounds / "run" / "history.csv").open() as file:
         history = list(csv.DictReader(file))

@@ -160,4 +160,6 @@ def _percent(system: System, figure: str) -> str:
 
 def _interval(system: System) -> str:
     summary = system.summary("accuracy")
-    return "" if np.isnan(summary.low) else f"{100 * summary.low:.2f} to {100 * summary.high:.2f}"
+    if np.isnan(summary.low):
+        return ""
+    return f"{100 * max(0.0, summary.low):.2f} to {100 * min(1.0, summary.high):.2f}"  # Student's knows no bounds

@@ -27,6 +27,8 @@ def bundle(models: Sequence[Path], output: Path, force: bool = False, dry_run: b
 
 def onnx(models: Sequence[Path], output: Path, force: bool = False, dry_run: bool = False) -> list[Path]:
     """Write each network as ONNX, checked against onnxruntime: one file, or several with numbers in their names."""
+    if output.suffix.lower() != ".onnx":
+        raise UsageError(f"{output}: networks are written as ONNX, and the name must end in .onnx")
     from asctool.training import onnx_export, portable
 
     gathered = portable.gather(models)

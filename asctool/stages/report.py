@@ -98,6 +98,9 @@ def report(
 
 
 def _open(inputs: Sequence[Path], data: Path | None) -> _Given:
+    kinds = {path: manifest.read(path)["kind"] for path in inputs}
+    if "tag" in kinds.values():
+        raise UsageError("the page is of clips with one class each, and tags are several: asctool score judges them")
     kinds = {path: manifest.read(path, *KINDS)["kind"] for path in inputs}
     # What is behind the last, which is shown first, comes first.
     followed = origins.follow(list(reversed(kinds)), with_tags=False)

@@ -1,5 +1,6 @@
 """What a fold gives to train on: its rows, and what the options put beside them or in the place of their labels."""
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +14,7 @@ from asctool.storage.tags import Tags, tagged_as
 from asctool.training.examples import Examples
 
 SUBSETS = ("train", "valid", "test")
+log = logging.getLogger("asctool")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ def gather(
         raise UsageError(f"--tags: {model} takes none{' unless --set tags=... says how' * hasattr(config, 'tags')}")
     if tags is None and models.takes_tags(config):
         raise UsageError(f"{model} with tags={config.tags} needs tags: give --tags STORE")
+    if loss == "kl" and soft is None and any(len(clip.labels) > 1 for clip in store.tables.clips):
+        log.warning("some clips have several labels, which are taken for shares of one; loss=bce scores each by itself")
     if loss == "bce" and store.manifest.get("fold") is None:  # rows mixed by augment have targets of their own
         data = replace(data, targets=(data.targets > 0).astype(np.float32))
     heads = _heads(store, data, model)
