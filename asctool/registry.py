@@ -10,6 +10,14 @@ from types import ModuleType
 
 from asctool.errors import UsageError
 
+ONE_OF = {
+    "corpora": "corpus",
+    "features": "feature",
+    "models": "network",
+    "transforms": "transform",
+    "classifiers": "SVM kernel",
+}
+
 
 def names(package: str) -> list[str]:
     """Names of the plug-ins in ``asctool.<package>``, sorted; modules whose name begins with ``_`` are none."""
@@ -27,7 +35,7 @@ def load(package: str, name: str) -> ModuleType:
     """The plug-in module; an unknown name raises UsageError that lists the known ones."""
     known = names(package)
     if name not in known:
-        raise UsageError(unknown(f"{package} name", name, known))
+        raise UsageError(unknown(ONE_OF.get(package, package), name, known))
     return importlib.import_module(f"asctool.{package}.{name}")
 
 

@@ -5,11 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from pathlib import Path
 
 import pytest
+from commands import ROOT
 
-from asctool.cli import run
+from asctool.cli import COMMANDS, run
 
 HEAVY = ("torch", "librosa", "sklearn", "numba", "scipy", "matplotlib", "h5py", "joblib")
 
@@ -38,6 +40,21 @@ def test_help_imports_nothing_heavy() -> None:
         "verify",
     ):
         assert stage in done.stdout
+
+
+def test_help_in_short_of_the_program_and_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ([], *([name] for name in COMMANDS)):
+        assert run([*command, "-h"]) == 0
+        short = capsys.readouterr().out
+        assert run([*command, "--help"]) == 0
+        assert short == capsys.readouterr().out
+        assert short.startswith(" ".join(["Usage: asctool", *command])) and "-h" in short
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--version"]) == 0
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert capsys.readouterr().out == f"asctool {project['version']}\n"
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,16 @@ def test_groups(tmp_path: Path) -> None:
         folder.Config(group_separator="")
 
 
+def test_a_group_in_several_classes_is_warned_of(tmp_path: Path) -> None:
+    """The same name may be chance: it is kept together, which leaks nothing, and told."""
+    tree(tmp_path, "kitchen/rec1-a.wav", "street/rec1-b.wav", "kitchen/x/2.wav", "street/x/2.wav", "street/rec3-a.wav")
+    assert folder.read(tmp_path, folder.Config()).warnings == ()
+    remedy = "; where that is chance, rename the files or give a table with a column group"
+    for group, told in {"prefix": "'rec1' (kitchen, street)", "folder": "'x' (kitchen, street)"}.items():
+        (warning,) = folder.read(tmp_path, folder.Config(group=group)).warnings  # type: ignore[arg-type]
+        assert warning == f"1 groups are taken for one recording in several classes: {told}{remedy}"
+
+
 def test_what_is_left_out_is_told(tmp_path: Path) -> None:
     tree(
         tmp_path,

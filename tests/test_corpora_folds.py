@@ -198,6 +198,20 @@ def test_leaks_between_any_two_subsets(subsets: tuple[str, str]) -> None:
     assert _folds.leaks(rows((1, "a", "train"), (2, "c", "test")), LEAKY, {}) == []
 
 
+def test_the_same_content_in_two_classes_is_warned_of() -> None:
+    clips = [clip(name, label, name) for name, label in zip("abcdefg", ("x", "y", "x", "y", "y", "z", "x+y"))]
+    hashes = dict.fromkeys("abcdefg", "1")
+    assert _folds.contradictions(clips, {name: name for name in "abcdefg"}) == ()
+    assert _folds.contradictions(clips[:1] + clips[2:3], hashes) == ()  # twice in one class: a matter of folds alone
+    assert _folds.contradictions(clips[:2], hashes) == (
+        "1 pair of clips with the same audio in different classes: a (x) and b (y); "
+        "of each pair one label at most is right",
+    )
+    (warning,) = _folds.contradictions(clips, hashes)  # a clip with several labels contradicts nothing
+    assert "4 pairs of clips" in warning
+    assert "a (x) and b (y), a (x) and d (y), a (x) and e (y) and 1 more;" in warning
+
+
 def test_leaking_folds_are_refused_and_official_ones_warned_of() -> None:
     with pytest.raises(DataError, match="a and c: same group 'g' in train and test"):
         _folds.check_folds(LEAKY_FOLDS, corpus(LEAKY, LEAKY_FOLDS))

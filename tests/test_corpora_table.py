@@ -1,5 +1,6 @@
 """A table of recordings: columns, folds, pieces of files, and paths that stay inside the root."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -191,3 +192,52 @@ def test_pieces_that_hold_nothing_end_prep(tmp_path: Path, capsys: pytest.Captur
         told = capsys.readouterr().err
         assert code == (0 if name in ("whole", "one") else 3), told
         assert ("no sample" in told) == (name == "none") and ("has 1.000 s" in told) == (name in ("behind", "long"))
+
+
+def test_another_number_of_folds_than_the_table_has_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (4, 8000))
+    for name, samples in zip("abcd", noise):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 8000)
+    lines = [f"{name}.wav,{label},{fold}" for name, label, fold in zip("abcd", "xyxy", (1, 1, 2, 2))]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,fold", *lines]))
+
+    def prep(output: str, *options: str) -> int:
+        return run(
+            ["prep", "table", str(tmp_path / "t.csv"), str(tmp_path / output), *options, "--jobs", "1", "--quiet"]
+        )
+
+    for n_folds in (3, 5):  # also what would be made where nothing is said
+        assert prep("refused", "--set", f"n_folds={n_folds}") == 2
+        told = capsys.readouterr().err
+        assert f"t.csv: n_folds={n_folds}, but table has 2 folds of its own, which are kept; leave n_folds out" in told
+    assert not (tmp_path / "refused").exists()
+    assert prep("same", "--set", "n_folds=2") == prep("unsaid") == 0
+
+
+def test_folds_are_five_where_nothing_is_said(tmp_path: Path) -> None:
+    """And a directory that was made so is the one that is made with n_folds=5."""
+    noise = np.random.default_rng(0).normal(0, 0.1, (12, 800))
+    for number, samples in enumerate(noise):
+        soundfile.write(tmp_path / f"{number}.wav", samples, 8000)
+    (tmp_path / "t.csv").write_text("path,label\n" + "".join(f"{n}.wav,{'xy'[n % 2]}\n" for n in range(12)))
+    arguments = ["prep", "table", str(tmp_path / "t.csv"), str(tmp_path / "data"), "--jobs", "1", "--quiet"]
+    assert run(arguments) == run([*arguments, "--set", "n_folds=5"]) == 0
+    assert json.loads((tmp_path / "data" / "dataset.json").read_text())["folds"]["numbers"] == [1, 2, 3, 4, 5]
+    assert run([*arguments, "--set", "n_folds=4"]) == 2
+
+
+def test_one_recording_in_two_classes_is_warned_of_though_folds_keep_it_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 0.1, (4, 800))
+    for name, samples in zip("abcde", [*noise, noise[0]]):
+        soundfile.write(tmp_path / f"{name}.wav", samples, 8000)
+    rows = "".join(f"{name}.wav,{label},{fold}\n" for name, label, fold in zip("abcde", "xyxyy", (1, 1, 2, 2, 1)))
+    (tmp_path / "t.csv").write_text("path,label,fold\n" + rows)
+    assert run(["prep", "table", str(tmp_path / "t.csv"), str(tmp_path / "data"), "--jobs", "1", "--quiet"]) == 0
+    told = "1 pair of clips with the same audio in different classes: a (x) and e (y)"
+    assert f"warning: {told}" in capsys.readouterr().err
+    (kept,) = json.loads((tmp_path / "data" / "dataset.json").read_text())["warnings"]
+    assert kept.startswith(told)

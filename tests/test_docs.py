@@ -119,3 +119,17 @@ def test_links_are_turned_into_those_of_the_site(hooks: Any, page: str, written:
     files = Files([File(name, str(ROOT / "docs"), str(ROOT / "build"), use_directory_urls=False) for name in names])
     place = type("Place", (), {"file": files.get_file_from_path(page)})
     assert hooks.on_page_markdown(written, place, config, files) == shown
+
+
+def test_links_between_texts_lead_somewhere_in_a_clone() -> None:
+    """Also where nothing is built: what MkDocs makes is no file of the repository."""
+    pages = [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/**/*.md"),
+        *ROOT.glob("recipes/**/*.md"),
+        *ROOT.glob("benchmarks/*.md"),
+    ]
+    targets = [(page, target) for page in pages for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", page.read_text())]
+    assert len(targets) > 30
+    for page, target in targets:
+        assert "://" in target or (page.parent / target).exists(), f"{page}: {target}"

@@ -12,6 +12,7 @@ import soundfile
 from conftest import asctool
 
 from asctool.cli import run
+from asctool.features import _figure
 from asctool.stages import info as stage
 from asctool.storage.store import Store
 
@@ -122,6 +123,75 @@ def test_a_store_of_waveforms(corpus: Path) -> None:
     drawn = panels(stage.figure_of(corpus / "denoised"))
     assert list(drawn) == ["denoised waveform"]
     assert drawn["denoised waveform"].get_xlim() == (0, 2.5)
+
+
+def labels(axes: Any) -> list[str]:
+    """What the legend of a panel says."""
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_overlapping_segments_are_drawn_as_their_mean() -> None:
+    weights = np.array([[0.2, 0.8], [0.6, 0.4], [0.9, 0.1]])
+    panel = _figure.Attention("attention", weights, [0.0, 0.5, 3.0], piece_seconds=1.0)
+    axes = panels(_figure.draw("a clip", [panel], 5.0, "left out"))["attention"]
+    assert axes.get_xlim() == (0, 5)
+    assert labels(axes) == ["left out", "each of 3 segments", "mean over segments", "equal weights"]
+    *segments, mean = (patch for patch in axes.patches if hasattr(patch, "get_data"))
+    np.testing.assert_allclose(mean.get_data().edges, [0, 0.5, 1, 1.5, 3, 3.5, 4])
+    np.testing.assert_allclose(mean.get_data().values, [0.2, 0.7, 0.4, np.nan, 0.9, 0.1])
+    assert [patch.get_data().values.tolist() for patch in segments] == weights.tolist()
+    assert all(patch.get_linewidth() < mean.get_linewidth() for patch in segments)
+    gaps = [patch for patch in axes.patches if hasattr(patch, "get_x")]
+    assert [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in gaps] == [(1.5, 3), (4, 5)]
+    for patch in (*segments, mean):  # none falls to zero where it ends
+        assert patch.get_path().vertices[:, 1].min() >= 0.1
+
+
+@pytest.mark.parametrize("starts", [[0.5], [0.0, 1.0], [0.3, 1.3 - 1e-15]])  # the last two meet but for rounding
+def test_segments_that_do_not_overlap_are_one_line(starts: list[float]) -> None:
+    weights = np.full((len(starts), 4), 0.25)
+    axes = panels(_figure.draw("a clip", [_figure.Attention("attention", weights, starts, 1.0)], 2.0))["attention"]
+    assert labels(axes)[-2:] == ["weights", "equal weights"]
+    assert len([patch for patch in axes.patches if hasattr(patch, "get_data")]) == 1
+    assert ("no segment" in labels(axes)) == (starts[0] > 0)
+
+
+def test_attention_of_a_store_is_drawn_below_what_the_network_saw(trained: Path, corpus: Path, tmp_path: Path) -> None:
+    words = ("--kind", "attention", "--system", "a name, fold 1")
+    asctool("extract", trained, corpus / "logmel", tmp_path / "attention", *words)
+    store = Store(tmp_path / "attention")
+    clip = store.tables.clips[-1]
+    figure = stage.figure_of(tmp_path / "attention", clip.clip_id)
+    assert figure.get_suptitle() == f"attention of a name, fold 1\n{clip.clip_id}: {clip.labels[0]}, 3 segments"
+    above, below = panels(figure).values()
+    assert above.get_title(loc="left") == "logmel, recording" and above.get_xlim() == below.get_xlim() == (0, 2.5)
+    assert labels(below) == ["each of 3 segments", "mean over segments", "equal weights"]
+    columns = store.columns("clip_id", "start", "array")
+    first, second, third = columns["array"][columns["clip_id"] == clip.clip_id]  # from 0, 1 and 1.5 s
+    n_half = len(first) // 2
+    expected = [*first, *second[:n_half], *(second[n_half:] + third[:n_half]) / 2, *third[n_half:]]
+    np.testing.assert_allclose(below.patches[-1].get_data().values, expected, rtol=1e-5)
+
+
+def test_silence_that_was_left_out_is_told_and_the_whole_clip_is_shown(tmp_path: Path) -> None:
+    """Of 5 s with a tone from 2.1 to 2.9 s, segments of 1 s are left that begin at 1.5, 2 and 2.5 s."""
+    seconds = np.arange(5 * RATE) / RATE
+    lines = ["filename,label,split"]
+    for hz in (500, 600, 1000, 1200):
+        tone = np.where((seconds >= 2.1) & (seconds < 2.9), 0.5 * np.sin(2 * np.pi * hz * seconds), 0)
+        soundfile.write(tmp_path / f"{hz}.wav", tone, RATE)
+        lines.append(f"{hz}.wav,{'low' if hz < 900 else 'high'},{'train' if hz in (500, 1000) else 'test'}")
+    (tmp_path / "table.csv").write_text("\n".join([*lines, ""]))
+    asctool("prep", "table", tmp_path / "table.csv", tmp_path / "data", "--root", tmp_path, "--jobs", 1, "--quiet")
+    values = ("segment_frames=40", "segment_hop_frames=20", "silence_db=-80", f"sample_rate={RATE}")
+    settings = [word for value in values for word in ("--set", value)]
+    asctool("featurize", tmp_path / "data", tmp_path / "logmel", "--type", "logmel", *settings, "--jobs", 1, "--quiet")
+    figure = stage.figure_of(tmp_path / "logmel", "500")
+    assert figure.get_suptitle() == "500: low, 3 of 9 segments (silent ones are left out)"
+    (axes,) = panels(figure).values()
+    assert axes.get_xlim() == (0, 5) and labels(axes) == ["silent, left out"]
+    gaps = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in axes.patches]
+    np.testing.assert_allclose(gaps, [(0, 1.5), (3.5, 5)])
 
 
 BAD = {

@@ -4,14 +4,20 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from commands import ROOT
 
 from asctool import registry
 from asctool.cli import run
+from asctool.corpora import table
+from asctool.corpora._table_rows import COLUMNS
+from asctool.errors import UsageError
 from asctool.evaluation import fusion
+from asctool.stages import augment, denoise, featurize, prep, svm, train
 from asctool.stages import list_ as stage
 from asctool.storage import settings
 
@@ -23,7 +29,8 @@ def printed(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
 
 def test_everything_that_can_be_named_on_a_command_line_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
     found = printed(capsys)
-    assert list(found) == [*stage.PACKAGES, "presets", "fusion rules"]
+    assert list(found) == ["stages", *stage.PACKAGES, "presets", "fusion rules"]
+    assert tuple(found["stages"]) == settings.SECTIONS
     for group, package in stage.PACKAGES.items():
         modules = {path.stem for path in Path(registry.__file__).parent.joinpath(package).glob("[!_]*.py")}
         assert set(found[group]) == modules
@@ -94,6 +101,58 @@ def test_a_plug_in_tells_its_settings_and_its_papers_training(capsys: pytest.Cap
     assert {"name": "hidden", "type": "int", "default": "128", "meaning": "GRU units a direction"} in found["settings"]
     assert run(["list", "att_crnn"]) == 0
     assert "hidden: 128 (int); GRU units a direction" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "plug_ins", "configure"),
+    [
+        ("prep", ["folder"], lambda values: prep.configure("folder", values)),
+        ("denoise", [], denoise.configure),
+        ("featurize", ["logmel"], lambda values: featurize.configure("logmel", values)),
+        ("augment", ["mixup"], lambda values: augment.configure("mixup", values)),
+        ("augment", ["pitch_shift"], lambda values: augment.configure("pitch_shift", values)),
+        ("train", ["cnn"], lambda values: train.configure("cnn", values)),
+        ("svm", ["rbf"], lambda values: svm.configure("rbf", values)),
+    ],
+)
+def test_a_stage_and_its_plug_in_tell_all_that_can_be_set(
+    name: str, plug_ins: list[str], configure: Callable[[dict[str, Any]], Any]
+) -> None:
+    """Together just what the stage itself says that it knows."""
+    with pytest.raises(UsageError) as told:
+        configure({"no such setting": 1})
+    known = set(str(told.value).rpartition("known: ")[2].removesuffix(")").split(", "))
+    own = {entry["name"] for entry in stage.explain(name)["settings"]}
+    theirs = {entry["name"] for plug_in in plug_ins for entry in stage.explain(plug_in)["settings"]}
+    assert known - theirs <= own and known <= own | theirs
+    assert own - known == ({"copies", "rows_per_row"} - known if name == "augment" else set())
+
+
+def test_a_stage_tells_its_own_settings_once_and_points_on(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["list", "featurize"]) == 0
+    out = capsys.readouterr().out
+    assert "sample_rate: must be given (int); Hz" in out and "delta_width: 9 (int); frames of the regression" in out
+    assert "more: settings of features: asctool list NAME (gammatone, logmel, waveform)" in out
+    assert run(["list", "logmel"]) == 0
+    assert "more: settings of its stage: asctool list featurize" in capsys.readouterr().out
+    assert run(["list", "train"]) == 0
+    assert "epochs: the network's (int)" in capsys.readouterr().out  # which has its paper's, and needs none given
+    names = [entry["name"] for entry in printed(capsys, "augment")["settings"]]
+    assert names == ["copies", "seed", "rows_per_row"]
+
+
+def test_columns_of_a_table_are_those_that_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    told = [entry["column"].split(", ") for entry in printed(capsys, "table")["columns"]]
+    assert {name for names in told for name in names} == {name for names in COLUMNS.values() for name in names}
+    assert all(list(names) in told for names in COLUMNS.values() if names not in (("start",), ("end",)))
+    assert run(["list", "table"]) == 0
+    assert "id: clip_id, id; without it the path without its extension" in capsys.readouterr().out
+
+
+def test_the_page_of_corpora_has_the_columns_of_a_table() -> None:
+    page = (ROOT / "docs" / "corpora.md").read_text()
+    rows = [line.replace("``", "`") for line in (table.__doc__ or "").splitlines() if line.startswith("|")]
+    assert len(rows) == 9 and "\n".join(rows) in page
 
 
 def test_a_preset_is_shown_as_it_is_written(capsys: pytest.CaptureFixture[str]) -> None:

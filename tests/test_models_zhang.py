@@ -51,13 +51,18 @@ def test_parameters_are_counted_by_hand(attention: str) -> None:
     assert summary.n_parameters(acrnn(attention)) == convolutions + gru + own + (512 + 1) * 10
 
 
-def test_weights_begin_gaussian_and_biases_at_zero() -> None:
-    network = acrnn("l10")
-    weights = torch.cat(
-        [p.detach().flatten() for name, p in network.named_parameters() if p.ndim > 1 and "weight" in name]
-    )
-    assert abs(float(weights.mean())) < 1e-4
-    assert float(weights.std()) == pytest.approx(0.05, rel=1e-3)
+@pytest.mark.parametrize(("attention", "own"), [("l2", "frame_attention.filter.weight"), ("l10", "score.weight")])
+def test_weights_begin_gaussian_and_biases_at_zero(attention: str, own: str) -> None:
+    """Each tensor: mean, deviation and the share within one deviation, to five standard errors of its size."""
+    network = acrnn(attention)
+    weights = {name: p.detach() for name, p in network.named_parameters() if p.ndim > 1 and "weight" in name}
+    assert {own, "output.weight"} < set(weights) and len(weights) == 8 + 2 * 2 * 2 + 2  # convolutions, GRU, these
+    for name, p in weights.items():
+        n = p.numel()
+        assert float(p.mean()) == pytest.approx(0, abs=5 * 0.05 / n**0.5), name
+        assert float(p.std()) == pytest.approx(0.05, abs=5 * 0.05 / (2 * n) ** 0.5), name
+        within = float((p.abs() < 0.05).float().mean())
+        assert within == pytest.approx(0.6827, abs=5 * (0.6827 * 0.3173 / n) ** 0.5), name
     assert all(not p.any() for name, p in network.named_parameters() if "bias" in name)
 
 
@@ -114,6 +119,7 @@ def real_rows(esc10: Path, tmp_path_factory: pytest.TempPathFactory) -> Examples
 
 @pytest.mark.parametrize("attention", STEPS)
 def test_each_place_of_attention_learns_from_real_clips(attention: str, real_rows: Examples) -> None:
+    """A few steps: the loss falls, every parameter has a gradient and moves, outputs have their shapes, sum to one."""
     network = acrnn(attention, 3)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     settings = Settings(epochs=3, batch_size=6, learning_rate=0.01, optimizer="sgd", precision="float32")
@@ -121,11 +127,15 @@ def test_each_place_of_attention_learns_from_real_clips(attention: str, real_row
     losses = [trainer.run_epoch().loss for _ in range(3)]
     assert losses[-1] < losses[0]
     for name, p in trainer.network.named_parameters():
-        assert torch.isfinite(p.grad).all(), name
+        assert p.grad.shape == p.shape and torch.isfinite(p.grad).all() and p.grad.any(), name
         assert not torch.equal(p, before[name]), f"{name} has not moved"
+    given = (trainer.network, real_rows.features, normalization_of(real_rows.features))
+    assert inference.compute(*given, "embedding", trainer.device).shape == (len(real_rows), 512)
+    posteriors = inference.compute(*given, "posterior", trainer.device)
+    assert posteriors.shape == (len(real_rows), 3)
+    np.testing.assert_allclose(posteriors.sum(1), 1, rtol=1e-5)
     if attention != "none":
-        normalization = normalization_of(real_rows.features)
-        weights = inference.compute(trainer.network, real_rows.features, normalization, "attention", trainer.device)
+        weights = inference.compute(*given, "attention", trainer.device)
         assert weights.shape == (len(real_rows), STEPS[attention])
         np.testing.assert_allclose(weights.sum(1), 1, rtol=1e-5)
 

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+import typer
+from commands import ROOT
 
+from asctool import cli
 from asctool.errors import UsageError
 from asctool.storage import settings
 
@@ -55,3 +58,48 @@ def test_a_preset_is_found_by_name_and_a_file_by_path(tmp_path: Path) -> None:
     assert settings.read_section(str(file), "svm") == {}
     with pytest.raises(UsageError, match=r"unknown preset or file 'phan2018'; did you mean 'phan2019'"):
         settings.read_section("phan2018", "train")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("n_folds = 2\n", r"mine.toml: 'n_folds' stands outside the sections.*write \[prep\] above it"),
+        ("epochs = 1\n[prep]\nn_folds = 2\n", "'epochs' stands outside the sections"),
+        (
+            "[prpe]\nn_folds = 2\n",
+            r"mine.toml: unknown section '\[prpe\]'; did you mean '\[prep\]'\? \(known: \[prep\], ",
+        ),
+        ("[Train]\nepochs = 2\n", r"did you mean '\[train\]'"),
+        ("[fuse]\nrule = 'mean'\n", r"unknown section '\[fuse\]'"),  # fuse takes no --config: nothing would read it
+        ("train = 3\n", r"train is no section; write \[train\] above its settings"),
+    ],
+)
+def test_what_no_stage_would_read_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        settings.read_section(str(tmp_path / "mine.toml"), "prep")
+
+
+def test_one_file_serves_a_chain(tmp_path: Path) -> None:
+    """Each command takes its own section and lets those of the others be."""
+    texts = [f"[{section}]\nseed = {number}\n" for number, section in enumerate(settings.SECTIONS)]
+    (tmp_path / "chain.toml").write_text("".join(texts))
+    for number, section in enumerate(settings.SECTIONS):
+        assert settings.read_section(str(tmp_path / "chain.toml"), section) == {"seed": number}
+
+
+def test_sections_are_the_commands_that_take_a_file() -> None:
+    commands = dict(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
+    taking = [name for name, command in commands.items() if any("--config" in p.opts for p in command.params)]
+    assert taking == list(settings.SECTIONS)
+
+
+def test_every_file_of_settings_of_this_repository_can_be_read() -> None:
+    """The presets, and what the recipes have beside the tables of papers that they compare with."""
+    files = [*settings.PRESETS.glob("*.toml"), *ROOT.glob("recipes/*/conf/*.toml")]
+    found = {
+        path: {s: settings.read_section(str(path), s) for s in settings.SECTIONS}
+        for path in files
+        if path.stem != "paper"
+    }
+    assert len(found) > 15 and all(any(sections.values()) for sections in found.values())

@@ -93,7 +93,7 @@ def test_nothing_to_choose_from_is_told(tmp_path: Path, capsys: pytest.CaptureFi
         (["tune_c=[]"], "one of each at least"),
         (["tune_folds=1"], "tune_folds=1: two at least"),
         (["seed=-1"], "seed=-1: 0 at least"),
-        (['tune_kernels=["cubic"]'], "unknown classifiers name 'cubic'"),
+        (['tune_kernels=["cubic"]'], "unknown SVM kernel 'cubic'"),
     ):
         assert run(["svm", str(source), str(tmp_path / "out"), "--tune", "--set", *words]) == 2
         assert told in capsys.readouterr().err

@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
+import asctool
 from asctool import console
 from asctool.cli import judging, learning, making, using
 from asctool.console import ending
@@ -42,8 +43,26 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["--help", "-h"]},  # of every command
     help="Composable stages for acoustic scene and environmental sound classification. Inputs first, the output last.",
 )
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"asctool {asctool.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _before(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_tell_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself."""
+
+
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)
 

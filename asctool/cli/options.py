@@ -83,11 +83,25 @@ Json = Annotated[bool, typer.Option("--json", help="for programs")]
 
 
 def values(section: str, config: str | None, overrides: list[str] | None, **given: Any) -> dict[str, Any]:
-    """Settings of a stage: those of the configuration, then overrides, then options that were given."""
+    """Settings of a stage: those of the configuration, over them overrides and options that were given.
+
+    UsageError where an override and an option give one setting different values.
+    """
+    from asctool.errors import UsageError
     from asctool.storage import settings
 
     options = {name: value for name, value in given.items() if value is not None}
-    return {**settings.read_section(config, section), **settings.parse_overrides(overrides or []), **options}
+    set_ = settings.parse_overrides(overrides or [])
+    for name in options:
+        if name in set_ and not _same(options[name], set_[name]):
+            option = "--" + name.replace("_", "-") + ("" if options[name] is True else f" {options[name]}")
+            raise UsageError(f"{option} and --set {name}={set_[name]} contradict: leave one of them out")
+    return {**settings.read_section(config, section), **set_, **options}
+
+
+def _same(option: Any, override: Any) -> bool:
+    """Whether an override, which knows no texts that are numbers, says what an option says."""
+    return bool(option == (type(option)(str(override)) if isinstance(option, str | Path) else override))
 
 
 def spread(scheduler: str | None, part: str | None = None) -> "tuple[str | None, parts.Part | None]":

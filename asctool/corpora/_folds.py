@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 
 from asctool.corpora._corpus import Corpus
+from asctool.corpora._names import shortened
 from asctool.errors import DataError, UsageError
 from asctool.storage.dataset import SUBSETS, Clip, FoldRow
 
@@ -105,6 +106,20 @@ def leaks(folds: Iterable[FoldRow], clips: Iterable[Clip], content: Mapping[str,
         for subset_a, subset_b in combinations([name for name in SUBSETS if name in subsets], 2)
         for a, b, reason in _shared(subsets[subset_a], subsets[subset_b], content)
     ]
+
+
+def contradictions(clips: Iterable[Clip], content: Mapping[str, str]) -> tuple[str, ...]:
+    """A warning where clips of one label each have the same content (clip id to hash of the audio) and other labels."""
+    first: dict[str, Clip] = {}
+    pairs = []
+    for clip in (clip for clip in clips if len(clip.labels) == 1):
+        twin = first.setdefault(content[clip.clip_id], clip)
+        if twin.labels != clip.labels:
+            pairs.append(f"{twin.clip_id} ({twin.labels[0]}) and {clip.clip_id} ({clip.labels[0]})")
+    if not pairs:
+        return ()
+    head = f"{len(pairs)} pair{'s' * (len(pairs) != 1)} of clips with the same audio in different classes"
+    return (f"{head}: {shortened(pairs)}; of each pair one label at most is right",)
 
 
 def check_folds(

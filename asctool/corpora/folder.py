@@ -23,11 +23,12 @@ class Config:
 
     ``file``: every file is its own recording. ``prefix``: files whose names begin alike, up to the first
     ``group_separator``, are pieces of one (``yard-01.wav``, ``yard-02.wav``). ``folder``: those in one folder below the
-    class are. The groups of ``prefix`` and ``folder`` go by name across classes.
+    class are. The groups of ``prefix`` and ``folder`` go by name across classes (``kitchen/rec1-a.wav`` and
+    ``street/rec1-b.wav`` are one): a recording may hold several classes, and what is together by mistake leaks nothing.
     """
 
-    group: Literal["file", "prefix", "folder"] = "file"
-    group_separator: str = "-"
+    group: Literal["file", "prefix", "folder"] = "file"  # what was cut from one recording; by name, across classes
+    group_separator: str = "-"  # of prefix: ends the name of a recording
 
     def __post_init__(self) -> None:
         if not self.group_separator:
@@ -48,6 +49,7 @@ def read(source: Path, config: Config) -> Corpus:
     warnings = (
         *_ignored([path for path in files if path not in set(audio)], ignored),
         *_empty_classes(root, classes),
+        *_shared_groups(clips),
         *warn_of_case("classes", classes),
         *warn_of_case("clips", [clip.clip_id for clip in clips]),
     )
@@ -125,3 +127,15 @@ def _empty_classes(root: Path, classes: Sequence[str]) -> list[str]:
     folders = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     empty = [name for name in folders if name not in classes]
     return [f"{len(empty)} folders without an audio file are no classes: {shortened(empty)}"] if empty else []
+
+
+def _shared_groups(clips: Sequence[Clip]) -> list[str]:
+    """A warning of groups that go across classes: meant so, or names that begin alike by chance."""
+    classes: dict[str, set[str]] = {}
+    for clip in clips:
+        classes.setdefault(clip.group, set()).update(clip.labels)
+    shared = [f"{group!r} ({', '.join(sorted(names))})" for group, names in classes.items() if len(names) > 1]
+    if not shared:
+        return []
+    remedy = "where that is chance, rename the files or give a table with a column group"
+    return [f"{len(shared)} groups are taken for one recording in several classes: {shortened(shared)}; {remedy}"]

@@ -1,16 +1,17 @@
 """Recordings named in a table: comma or tab separated, with a header.
 
-| what | column (the first of these that is there) | may be left out |
+| what | column (the first of these that is there) | where there is none |
 | --- | --- | --- |
-| file, from ``root`` | path, filename, fname | no |
-| labels, joined by ``;`` | label, labels, scene_label, category | then the set is unlabelled |
-| id | clip_id, id | then the path without its extension |
-| recording it was cut from | group, source_label, src_file | then every file is its own |
-| fold | fold | with it alone, fold k tests and the others train |
-| subset | split, subset | with it alone there is one fold; with fold too, a row is a row of that fold |
-| seconds into the file | start, end | then the whole file |
+| file, from ``root`` | path, filename, fname | an error |
+| labels, joined by ``;`` | label, labels, scene_label, category | the set is unlabelled |
+| id | clip_id, id | the path without its extension |
+| recording it was cut from | group, source_label, src_file | every file is its own |
+| fold, counted from 1 | fold | with subsets there is one fold; without, prep makes folds |
+| subset: train, valid, test | split, subset | fold k tests the clips that say k and trains on the others |
+| seconds into the file | start, end | the whole file |
 
-Further columns are kept. A label is never a path, and nothing in the table is ever run.
+With both fold and subset, a row is a row of that fold: a clip has one for each fold it is in. Further columns are kept.
+A label is never a path, and nothing in the table is ever run.
 """
 
 from collections import defaultdict

@@ -44,19 +44,24 @@ def confusion_png(system: System, classes: Sequence[str]) -> bytes:
 
 
 def reliability_png(system: System) -> bytes:
-    """Reliability diagram over all folds: accuracy of rows by how sure the system was, and how many rows those are."""
+    """Reliability diagram over all folds: accuracy of rows by how sure the system was, and how many rows those are.
+
+    Its calibration error is of all rows together, which is not the mean over folds that tables show.
+    """
     from matplotlib.figure import Figure
 
     found = system.pooled.reliability
     edges = np.linspace(0, 1, len(found.rows) + 1)
-    width = edges[1]
-    figure = Figure(figsize=(4.6, 5.4))
+    width, height = edges[1], 5.4
+    figure = Figure(figsize=(4.6, height))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    figure.subplots_adjust(left=0.14, right=0.96, bottom=0.1, top=0.9, hspace=0.08)
+    pooled = f", pooled over {len(system.folds)} folds" if len(system.folds) > 1 else ""
+    title = _title(f"{system.shown_name}: ECE {found.expected_calibration_error:.3f}{pooled}", 3.7)
+    top = 1 - (0.14 + 0.2 * len(title.splitlines())) / height
+    figure.subplots_adjust(left=0.14, right=0.96, bottom=0.1, top=top, hspace=0.08)
     above.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="as sure as right")
     above.bar(edges[:-1], np.nan_to_num(found.accuracy), width, align="edge", alpha=0.5, edgecolor="white")
     above.plot(found.confidence, found.accuracy, "o-", markersize=4, label="rows of a bin")
-    title = _title(f"{system.shown_name}: ECE {found.expected_calibration_error:.3f}", 3.7)
     above.set(ylabel="share that is right", ylim=(0, 1.02), title=title)
     above.legend(loc="upper left", fontsize="small")
     below.bar(edges[:-1], found.rows, width, align="edge", color="0.6", edgecolor="white")

@@ -19,7 +19,8 @@ WIDEST_SLOPES = 99.5  # percentile at which the colours of slopes end: the few b
 MAX_POINTS = 3000  # of a waveform, across: more than a figure has pixels
 TICKS_HZ = (20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000)
 MAX_TICKS = 11  # one above the other in a panel
-ROW_INCHES, WIDTH_INCHES, TITLE_INCHES = 1.9, 10.0, 0.8
+ROW_INCHES, WIDTH_INCHES, TITLE_INCHES, LINE_INCHES = 1.9, 10.0, 0.6, 0.2
+NARROWEST_GAP = 0.005  # of the axis: what lacks to a whole frame at the end of a clip is none
 
 
 @dataclass(frozen=True)
@@ -57,16 +58,21 @@ class Attention:
 Panel = Wave | Bands | Attention
 
 
-def draw(title: str, panels: Sequence[Panel]) -> "Figure":
-    """All panels over one axis of seconds; waveforms share their scale, so that levels can be compared."""
+def draw(title: str, panels: Sequence[Panel], seconds: float = 0.0, gap: str = "no segment") -> "Figure":
+    """All panels over one axis of seconds; waveforms share their scale, so that levels can be compared.
+
+    The axis is as long as the clip (``seconds``) at least; where segments leave some of it out, ``gap`` says why.
+    """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(WIDTH_INCHES, TITLE_INCHES + ROW_INCHES * len(panels)), layout="constrained")
+    title_inches = TITLE_INCHES + LINE_INCHES * len(title.splitlines())
+    figure = Figure(figsize=(WIDTH_INCHES, title_inches + ROW_INCHES * len(panels)), layout="constrained")
     figure.suptitle(title)
     grid = figure.add_gridspec(len(panels), 2, width_ratios=[60, 1])  # colour bars on the right
     loudest = max(
         (float(np.abs(panel.samples).max(initial=0)) for panel in panels if isinstance(panel, Wave)), default=0
     )
+    span = _span(panels, seconds)
     first: Axes | None = None
     for row, panel in enumerate(panels):
         axes = figure.add_subplot(grid[row, 0], sharex=first)
@@ -75,27 +81,47 @@ def draw(title: str, panels: Sequence[Panel]) -> "Figure":
         axes.tick_params(labelbottom=row == len(panels) - 1)
         if isinstance(panel, Wave):
             _draw_wave(axes, panel, loudest)
-        elif isinstance(panel, Attention):
+            continue
+        for place in _gaps(panel, span):
+            axes.axvspan(*place, facecolor="0.93", edgecolor="0.8", hatch="//", linewidth=0, label=gap)
+            gap = "_"  # is told once
+        if isinstance(panel, Attention):
             _draw_attention(axes, panel)
         else:
             _draw_bands(axes, figure.add_subplot(grid[row, 1]), panel)
+        if axes.get_legend_handles_labels()[0]:  # beside the title of the panel, where nothing is drawn
+            axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=4, fontsize="small", frameon=False)
     axes.set_xlabel("time (s)")
-    axes.set_xlim(*_span(panels))
+    axes.set_xlim(*span)
     return figure
 
 
-def _span(panels: Sequence[Panel]) -> tuple[float, float]:
-    """First and last second of all panels."""
-    spans = []
+def _span(panels: Sequence[Panel], seconds: float) -> tuple[float, float]:
+    """First and last second of all panels and of a clip of so many seconds."""
+    spans = [(0.0, seconds)] if seconds else []
     for panel in panels:
         if isinstance(panel, Wave):
             spans.append((panel.start, panel.start + len(panel.samples) / panel.sample_rate))
-        elif isinstance(panel, Attention):
-            spans.append((min(panel.starts), max(panel.starts) + panel.piece_seconds))
         else:
-            length = panel.pieces.shape[-1] * panel.frame_seconds
-            spans.append((min(panel.starts), max(panel.starts) + length))
+            spans.append((min(panel.starts), max(panel.starts) + _length(panel)))
     return min(first for first, _ in spans), max(last for _, last in spans)
+
+
+def _length(panel: Bands | Attention) -> float:
+    """Seconds of a piece."""
+    if isinstance(panel, Attention):
+        return panel.piece_seconds
+    return float(panel.pieces.shape[-1] * panel.frame_seconds)
+
+
+def _gaps(panel: Bands | Attention, span: tuple[float, float]) -> list[tuple[float, float]]:
+    """What no piece covers of the axis."""
+    found, reached = [], span[0]
+    for start in (*sorted(panel.starts), span[1]):
+        if start - reached > NARROWEST_GAP * (span[1] - span[0]):
+            found.append((reached, start))
+        reached = max(reached, start + _length(panel))
+    return found
 
 
 def _draw_wave(axes: "Axes", wave: Wave, loudest: float) -> None:
@@ -110,13 +136,37 @@ def _draw_wave(axes: "Axes", wave: Wave, loudest: float) -> None:
 
 
 def _draw_attention(axes: "Axes", attention: Attention) -> None:
-    """A line of steps for each piece; the dashed one is what equal weights would be."""
-    n_steps = attention.pieces.shape[1]
-    for index, (start, weights) in enumerate(zip(attention.starts, attention.pieces)):
-        edges = start + np.linspace(0, attention.piece_seconds, n_steps + 1)
-        axes.stairs(weights, edges, color=f"C{index % 2}", linewidth=1.4)  # neighbours overlap in time
-    axes.axhline(1 / n_steps, color="0.6", linestyle="--", linewidth=0.8)
+    """The mean over the pieces that lie over each other; behind it the pieces, and what equal weights would be."""
+    n_pieces, n_steps = attention.pieces.shape
+    edges, mean, n_covering = _mean_over_pieces(attention)
+    overlap = n_covering.max() > 1
+    if overlap:
+        for index, (own, weights) in enumerate(zip(_edges(attention), attention.pieces)):
+            label = "_" if index else f"each of {n_pieces} segments"
+            axes.stairs(weights, own, baseline=None, color="C0", alpha=0.45, linewidth=0.9, label=label)
+    label = "mean over segments" if overlap else "weights"
+    axes.stairs(mean, edges, baseline=None, color="C3", linewidth=1.8, label=label)
+    axes.axhline(1 / n_steps, color="0.4", linestyle="--", linewidth=0.8, label="equal weights")
     axes.set(ylabel="weight", ylim=(0, 1.05 * float(attention.pieces.max())))
+
+
+def _edges(attention: Attention) -> np.ndarray:
+    """Seconds at which the steps of each piece begin, and its last one ends: (piece, step + 1)."""
+    offsets = np.linspace(0, attention.piece_seconds, attention.pieces.shape[1] + 1)
+    edges: np.ndarray = np.round(np.add.outer(np.asarray(attention.starts), offsets), 9)  # so that neighbours meet
+    return edges
+
+
+def _mean_over_pieces(attention: Attention) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Edges (interval + 1,), mean weight and number of the pieces that cover each interval; nan where there is none."""
+    of_pieces = _edges(attention)
+    edges = np.unique(of_pieces)
+    total, n_covering = np.zeros(len(edges) - 1), np.zeros(len(edges) - 1, int)
+    for own, weights in zip(of_pieces, attention.pieces):
+        places = np.searchsorted(edges, own)
+        total[places[0] : places[-1]] += np.repeat(weights, np.diff(places))
+        n_covering[places[0] : places[-1]] += 1
+    return edges, np.where(n_covering, total / np.maximum(n_covering, 1), np.nan), n_covering
 
 
 def _draw_bands(axes: "Axes", bar: "Axes", bands: Bands) -> None:

@@ -128,8 +128,9 @@ def _figure_of_store(store: Store, clip_id: str | None) -> "Figure":
     columns = _rows_of(store, clip_id)
     clip = store.tables.by_id[str(columns["clip_id"][0])]
     if store.kind == "waveform":
-        return _figure.draw(_title(clip), list(_waves(store, columns)))
-    return _figure.draw(_count_of_segments(clip, columns), _spectra(store, columns))
+        return _figure.draw(_title(clip), list(_waves(store, columns)), clip.duration)
+    counted, gap = _count_of_segments(store, clip, columns)
+    return _figure.draw(f"{_title(clip)}, {counted}", _spectra(store, columns), clip.duration, gap)
 
 
 def _figure_of_attention(attention: Store, clip_id: str | None) -> "Figure":
@@ -142,9 +143,11 @@ def _figure_of_attention(attention: Store, clip_id: str | None) -> "Figure":
     columns = _rows_of(features, clip.clip_id)
     seconds = columns["array"].shape[-1] * features.manifest["frame_seconds"]
     (system,) = attention.manifest["systems"]
-    title = f"attention of {system}, {weights['array'].shape[1]} steps a segment"
-    panel = _figure.Attention(title, weights["array"], weights["start"].tolist(), seconds)
-    return _figure.draw(_count_of_segments(clip, columns), [_spectra(features, columns)[0], panel])
+    name = f"attention, {weights['array'].shape[1]} steps a segment"
+    panel = _figure.Attention(name, weights["array"], weights["start"].tolist(), seconds)
+    counted, gap = _count_of_segments(features, clip, columns)
+    title = f"attention of {system}\n{_title(clip)}, {counted}"
+    return _figure.draw(title, [_spectra(features, columns)[0], panel], clip.duration, gap)
 
 
 def _features_of(attention: Store) -> Store:
@@ -155,9 +158,20 @@ def _features_of(attention: Store) -> Store:
     return features
 
 
-def _count_of_segments(clip: Clip, columns: Columns) -> str:
+def _count_of_segments(features: Store, clip: Clip, columns: Columns) -> tuple[str, str]:
+    """How many segments there are of a clip, and of how many if silent ones are left out; what to call a gap."""
+    from asctool.dsp import segments
+    from asctool.features._plan import plan_of
+
     n_rows = len(columns["start"])
-    return f"{_title(clip)}, {n_rows} segment{'s' if n_rows > 1 else ''}"
+    if features.manifest["stage"] == "featurize" and features.feature_config.get("silence_db") is not None:
+        plan = plan_of(features.feature_config, None, columns["array"].shape[1:])  # denoised ones are cut alike
+        rate = plan.waveform.sample_rate
+        n_frames = plan.module.frame_count(round(clip.duration * rate), rate, plan.config)
+        n_cut = len(segments.starts(n_frames, plan.segment_frames, plan.segment_hop_frames))
+        if n_rows < n_cut:
+            return f"{n_rows} of {n_cut} segments (silent ones are left out)", "silent, left out"
+    return f"{n_rows} segment{'s' if n_rows > 1 else ''}", "no segment"
 
 
 def _spectra(store: Store, columns: Columns) -> list["_figure.Panel"]:

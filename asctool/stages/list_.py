@@ -1,10 +1,11 @@
-"""list: every feature, network, corpus, transform, SVM kernel, preset and fusion rule there is, and its settings.
+"""list: every stage with settings, feature, network, corpus, transform, kernel, preset and fusion rule there is.
 
 The lines come from the plug-ins' own docstrings, which are read, not imported: the list is there at once.
 """
 
 import ast
 import dataclasses
+import importlib
 import inspect
 import io
 import re
@@ -25,6 +26,22 @@ PACKAGES = {
     "transforms": "transforms",
     "kernels": "classifiers",
 }  # what a user calls them -> the folder in which they lie
+STAGES = "stages"
+STAGE_OF = {
+    "corpora": "prep",
+    "features": "featurize",
+    "transforms": "augment",
+    "networks": "train",
+    "kernels": "svm",
+}  # group -> the stage that takes one of it, with settings of its own
+OWN = {
+    "prep": ("stages.prep.Settings",),
+    "denoise": ("stages.denoise.Settings", "dsp.noise.Config"),
+    "featurize": ("stages.featurize.Settings",),
+    "augment": ("stages.augment.plan.Copies", "stages.augment.plan.Rows"),
+    "train": ("training.settings.Settings",),
+    "svm": ("stages.svm.Settings",),
+}  # what a stage's --set takes besides the settings of a plug-in
 PRESETS = "presets"
 RULES = "fusion rules"
 _RULE = re.compile(r"^- ((?:``\w+``(?:, )?)+): (.*)$", re.MULTILINE)
@@ -42,7 +59,8 @@ class Setting:
 
 def list_(only: str | None = None) -> dict[str, dict[str, str]]:
     """A line on everything by group and name; of one group, where it is named."""
-    groups = {
+    groups = {STAGES: {name: _promise(name) for name in OWN}}
+    groups |= {
         group: {name: registry.summary(package, name) for name in registry.names(package)}
         for group, package in PACKAGES.items()
     }
@@ -53,19 +71,25 @@ def list_(only: str | None = None) -> dict[str, dict[str, str]]:
 
 
 def readable(found: dict[str, Any]) -> dict[str, Any]:
-    """The same for people: a line for each setting."""
+    """The same for people: a line for each setting and each column."""
     if "settings" not in found:
         return found
-    return {**found, "settings": {entry["name"]: _line(entry) for entry in found["settings"]}}
+    absent = "the network's" if found["name"] == "train" else "must be given"
+    lines = {"settings": {entry["name"]: _line(entry, absent) for entry in found["settings"]}}
+    if "columns" in found:
+        lines["columns"] = {
+            entry["what"]: f"{entry['column']}; without it {entry['otherwise']}" for entry in found["columns"]
+        }
+    return {**found, **lines}
 
 
-def _line(setting: dict[str, Any]) -> str:
-    value = "must be given" if setting["default"] is None else setting["default"]
+def _line(setting: dict[str, Any], absent: str) -> str:
+    value = absent if setting["default"] is None else setting["default"]
     return f"{value} ({setting['type']})" + (f"; {setting['meaning']}" if setting["meaning"] else "")
 
 
 def explain(name: str) -> dict[str, Any]:
-    """What a plug-in is and every setting it has; UsageError for a name that is in no group."""
+    """What a plug-in or a stage is and every setting it has; UsageError for a name that is in no group."""
     groups = list_()
     for group, entries in groups.items():
         if name in entries:
@@ -115,10 +139,47 @@ def _details(group: str, name: str) -> dict[str, Any]:
         return {"file": (settings.PRESETS / f"{name}.toml").read_text(encoding="utf-8")}
     if group == RULES:
         return {}
+    if group == STAGES:
+        return _of_stage(name)
     module = registry.load(PACKAGES[group], name)
-    training = getattr(module, "TRAINING", {})
-    found: dict[str, Any] = {"settings": [dataclasses.asdict(setting) for setting in settings_of(module.Config)]}
-    return found | ({"training": {key: _shown(value) for key, value in training.items()}} if training else {})
+    found: dict[str, Any] = {"settings": _records(module.Config)}
+    if training := getattr(module, "TRAINING", {}):
+        found["training"] = {key: _shown(value) for key, value in training.items()}
+    if columns := _columns(module.__doc__ or ""):
+        found["columns"] = columns
+    return found | {"more": f"settings of its stage: asctool list {STAGE_OF[group]}"}
+
+
+def _of_stage(name: str) -> dict[str, Any]:
+    """Settings of a stage, and where those of its plug-ins are told."""
+    places = [f"asctool.{place}".rpartition(".") for place in OWN[name]]
+    found: dict[str, Any] = {
+        "settings": _records(*(getattr(importlib.import_module(module), config) for module, _, config in places))
+    }
+    for group in (group for group, stage in STAGE_OF.items() if stage == name):
+        found["more"] = f"settings of {group}: asctool list NAME ({', '.join(registry.names(PACKAGES[group]))})"
+    return found
+
+
+def _records(*configs: type) -> list[dict[str, Any]]:
+    """Settings for programs; what several configurations have is told once."""
+    entries = [entry for config in configs for entry in settings_of(config)]
+    return [dataclasses.asdict(entry) for entry in {entry.name: entry for entry in entries}.values()]
+
+
+def _columns(docstring: str) -> list[dict[str, str]]:
+    """The table of columns in the docstring of a corpus that is a table: what, its names, and how it is without it."""
+    rows = [line.strip("| ").replace("``", "").split(" | ") for line in docstring.splitlines() if line[:1] == "|"]
+    return [dict(zip(["what", "column", "otherwise"], cells)) for cells in rows[2:]]
+
+
+def _promise(stage: str) -> str:
+    """The first paragraph of a stage's docstring behind its name, read without importing it; folders are stages too."""
+    path = Path(__file__).parent / stage
+    text = (path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    text = " ".join(docstring.split("\n\n")[0].split()).removeprefix(f"{stage}: ").removesuffix(".")
+    return text[:1].upper() + text[1:]
 
 
 def _presets() -> dict[str, str]:

@@ -28,6 +28,7 @@ log = logging.getLogger("asctool")
 
 VERSION = 1
 LISTED = 50  # bad files told of one by one
+N_FOLDS = 5
 INSPECTED_BYTES = 64 << 20  # of files that a task on a cluster decodes: some seconds
 
 
@@ -35,7 +36,7 @@ INSPECTED_BYTES = 64 << 20  # of files that a task on a cluster decodes: some se
 class Settings:
     """How folds are made where the corpus has none, and what is let pass."""
 
-    n_folds: int = 5
+    n_folds: int | None = None  # of a corpus that has no folds; none: 5, or as many as the groups allow
     valid: str | None = None  # "next": the next fold's test clips validate; "0.2": a share of the training groups
     seed: int = 0
     allow_missing_classes: bool = False  # a class without a training clip
@@ -43,7 +44,7 @@ class Settings:
     max_seconds: float = 600.0  # of a file: a few bytes of flac can hold hours of silence; what is longer is bad
 
     def __post_init__(self) -> None:
-        if self.n_folds < 2:
+        if self.n_folds is not None and self.n_folds < 2:
             raise UsageError(f"n_folds={self.n_folds}: two at least")
         if not self.max_seconds > 0:
             raise UsageError(f"max_seconds={self.max_seconds}: must be above 0")
@@ -100,6 +101,7 @@ def prep(
     for warning in found.warnings:
         log.warning("%s", warning)
     if found.folds:  # before the audio is decoded, which takes longer
+        _refuse_other_folds(source, found, own)
         _folds.check_folds(found.folds, found, None, own.allow_missing_classes)
     paths = sorted({clip.path for clip in found.clips})
     how = parallel.How(jobs, scheduler, progress=progress or parallel.Silent())
@@ -129,6 +131,16 @@ def prep(
         files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}
         data_directory.write(output, recipe, tables, description, files)
     return True
+
+
+def _refuse_other_folds(source: Path, found: Corpus, own: Settings) -> None:
+    """UsageError for a number of folds that is wanted where the corpus has another number of its own."""
+    n_own = len({row.fold for row in found.folds})
+    if own.n_folds not in (None, n_own):
+        folds = f"{found.name} has {n_own} fold{'s' * (n_own != 1)} of its own, which are kept"
+        raise UsageError(
+            f"{source}: n_folds={own.n_folds}, but {folds}; leave n_folds out: it is for what has no folds"
+        )
 
 
 def _inspect(
@@ -197,17 +209,17 @@ def _decoded(clips: Sequence[Clip], facts: dict[str, AudioFacts], bad: dict[str,
 
 def _folds_of(corpus: Corpus, own: Settings, facts: dict[str, AudioFacts]) -> tuple[list[FoldRow], tuple[str, ...]]:
     folds = list(corpus.folds)
-    warnings: tuple[str, ...] = ()
+    content = {c.clip_id: f"{facts[c.path].sha256} {c.start} {c.duration}" for c in corpus.clips}
+    warnings = _warned(_folds.contradictions(corpus.clips, content))  # also where the folds are then refused
     if not folds and any(clip.labels for clip in corpus.clips):
-        made, warnings = _folds.make_possible_folds(corpus.clips, own.n_folds, own.seed)
-        folds = list(made)
+        made, fewer = _folds.make_possible_folds(corpus.clips, own.n_folds or N_FOLDS, own.seed)
+        folds, warnings = list(made), (*warnings, *_warned(fewer))
     if not folds:
-        return [], _warned(warnings)
+        return [], warnings
     if own.valid:
         folds = list(_folds.add_validation(folds, corpus.clips, own.valid, own.seed))
-    content = {c.clip_id: f"{facts[c.path].sha256} {c.start} {c.duration}" for c in corpus.clips}
     checked = _folds.check_folds(folds, corpus, content, own.allow_missing_classes)
-    return folds, _warned((*warnings, *checked))
+    return folds, (*warnings, *_warned(checked))
 
 
 def _warned(warnings: Sequence[str]) -> tuple[str, ...]:
@@ -248,7 +260,7 @@ def _description(
 
 
 def _recipe(corpus: str, own: Settings, config: Any, tables: Tables, facts: dict[str, AudioFacts]) -> Recipe:
-    options = {"corpus": corpus, **settings.as_dict(own), **settings.as_dict(config)}
+    options = {"corpus": corpus, **settings.as_dict(own), "n_folds": own.n_folds or N_FOLDS, **settings.as_dict(config)}
     del options["max_seconds"]  # decides nothing but what is refused, and the files that are not are inputs
     options = {key: str(value) if isinstance(value, Path) else value for key, value in options.items()}
     content = [f"{path} {facts[path].sha256}" for path in sorted({clip.path for clip in tables.clips})]

@@ -14,10 +14,14 @@ from asctool.registry import unknown
 
 T = TypeVar("T")
 PRESETS = Path(__file__).parent.parent / "presets"
+SECTIONS = ("prep", "denoise", "featurize", "augment", "train", "svm")  # the commands that take --config
 
 
 def read_section(name_or_file: str | None, section: str) -> dict[str, Any]:
-    """The section of a preset (by name) or of a TOML file that is meant for one stage; empty where there is none."""
+    """The section of a preset (by name) or of a TOML file that is meant for one stage; empty where there is none.
+
+    Sections of other stages may stand beside it. What no stage would read is a UsageError.
+    """
     if name_or_file is None:
         return {}
     presets = {path.stem: path for path in sorted(PRESETS.glob("*.toml"))}
@@ -25,12 +29,25 @@ def read_section(name_or_file: str | None, section: str) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(unknown("preset or file", name_or_file, list(presets)))
     try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get(section, {})
+        found = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UsageError(f"{path}: {error}") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"{path}: {section} is no section; write [{section}] above its settings")
-    return dict(found)
+    for name, value in found.items():
+        _check_section(path, name, value, section)
+    return dict(found.get(section, {}))
+
+
+def _check_section(path: Path, name: str, value: Any, section: str) -> None:
+    """UsageError for what stands at the top of a file and is no section of a stage."""
+    if name in SECTIONS:
+        if not isinstance(value, dict):
+            raise UsageError(f"{path}: {name} is no section; write [{name}] above its settings")
+    elif isinstance(value, dict):
+        raise UsageError(f"{path}: {unknown('section', f'[{name}]', [f'[{known}]' for known in SECTIONS])}")
+    else:
+        raise UsageError(
+            f"{path}: {name!r} stands outside the sections, where no command reads it; write [{section}] above it"
+        )
 
 
 def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:

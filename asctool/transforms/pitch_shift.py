@@ -14,7 +14,7 @@ from asctool.transforms.time_stretch import fit, stretch
 
 @dataclass(frozen=True)
 class Config:
-    """Zhang 2019, section 3.1: semitones uniform from -3.5 to 3.5."""
+    """Zhang 2019, section 2.4: semitones uniform from -3.5 to 3.5."""
 
     min_semitones: float = -3.5
     max_semitones: float = 3.5

@@ -16,7 +16,7 @@ SLOWEST = 0.55  # of one pass: from 0.5 down, the library draws phases at random
 
 @dataclass(frozen=True)
 class Config:
-    """Zhang 2019, section 3.1: factors uniform from 0.8 (slower, longer) to 1.3 (faster, shorter)."""
+    """Zhang 2019, section 2.4: factors uniform from 0.8 (slower, longer) to 1.3; what becomes of the length is ours."""
 
     min_factor: float = 0.8
     max_factor: float = 1.3
