@@ -325,6 +325,22 @@ def test_recordings_of_one_and_two_channels_are_denoised(mixed: Path) -> None:
     asctool("verify", mixed / "denoised")
 
 
+@pytest.mark.parametrize(("rates", "warned"), [((16000, 8000), True), ((8000, 8000), False), ((16000, 44100), False)])
+def test_bands_that_only_some_recordings_have_are_warned_of(
+    rates: tuple[int, int], warned: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, rate in enumerate(rates):
+        soundfile.write(tmp_path / f"{number}.wav", np.random.default_rng(number).normal(size=rate) / 9, rate)
+    (tmp_path / "list.csv").write_text("path,label\n0.wav,a\n1.wav,b\n")
+    given = ("prep", "table", tmp_path / "list.csv", tmp_path / "data", "--root", tmp_path, "--set", "n_folds=2")
+    asctool(*given, "--set", "allow_missing_classes=true")
+    capsys.readouterr()
+    asctool("featurize", tmp_path / "data", tmp_path / "out", "--type", "waveform", "--set", "sample_rate=16000")
+    assert (
+        "1 of 2 clips were recorded below sample_rate=16000 (the lowest at 8000 Hz)" in capsys.readouterr().err
+    ) == warned
+
+
 def test_labels_that_changed_reach_the_denoised_store(mixed: Path) -> None:
     asctool("denoise", mixed / "data", mixed / "denoised", "--jobs", 1)
     before = Store(mixed / "denoised").manifest["shards"]

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from asctool.corpora import folder
-from asctool.errors import DataError, UsageError
+from asctool.errors import AsctoolError, DataError, UsageError
+from asctool.stages import prep
 
 
 def tree(root: Path, *paths: str) -> Path:
@@ -126,3 +127,23 @@ def test_names_that_are_no_text_and_files_that_are_no_files(tmp_path: Path) -> N
 def test_names_are_never_run(tmp_path: Path) -> None:
     tree(tmp_path, "a/$(touch gone).wav", 'a/\'; ls "x".wav', "b/| cat.wav")
     assert set(ids(tmp_path)) == {"a/$(touch gone)", 'a/\'; ls "x"', "b/| cat"}
+
+
+def test_a_share_that_is_none_is_told_before_a_file_is_read() -> None:
+    with pytest.raises(UsageError, match=r"--valid 1\.5"):
+        prep.configure("folder", {"valid": "1.5"})
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("own", "holds other files; give a new directory"),
+        ("far/away", "its parent .* does not exist"),
+        ("a-file", "is a file"),
+    ],
+)
+def test_an_output_that_cannot_be_is_told_before_a_file_is_read(output: str, words: str, tmp_path: Path) -> None:
+    """Here they are empty, and would be refused as soon as one is decoded."""
+    tree(tmp_path, "sounds/a/1.wav", "sounds/b/1.wav", "own/clips.csv", "a-file")
+    with pytest.raises(AsctoolError, match=words):
+        prep.prep("folder", tmp_path / "sounds", tmp_path / output, *prep.configure("folder", {}), force=True)

@@ -82,7 +82,7 @@ def add_validation(folds: Sequence[FoldRow], clips: Sequence[Clip], how: str, se
     if any(row.subset == "valid" for row in folds):
         raise UsageError("these folds have validation rows of their own; leave out --valid")
     numbers = sorted({row.fold for row in folds})
-    chosen = _next_test(folds, numbers) if how == "next" else _share_of_train(folds, clips, _fraction(how), seed)
+    chosen = _next_test(folds, numbers) if how == "next" else _share_of_train(folds, clips, fraction(how), seed)
     return tuple(
         FoldRow(
             row.fold, row.clip_id, "valid" if row.subset == "train" and row.clip_id in chosen[row.fold] else row.subset
@@ -203,14 +203,15 @@ def _share_of_train(folds: Sequence[FoldRow], clips: Sequence[Clip], fraction: f
     return chosen
 
 
-def _fraction(how: str) -> float:
+def fraction(how: str) -> float:
+    """The share of training clips that ``--valid 0.2`` asks for; UsageError for what is none."""
     try:
-        fraction = float(how)
+        share = float(how)
     except ValueError:
-        fraction = float("nan")
-    if not 0 < fraction <= 0.5:
+        share = float("nan")
+    if not 0 < share <= 0.5:
         raise UsageError(f"--valid {how}: 'next', or a share of the training clips above 0 and up to 0.5")
-    return fraction
+    return share
 
 
 def _shared(

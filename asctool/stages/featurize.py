@@ -14,7 +14,7 @@ from asctool.dsp import segments
 from asctool.dsp.delta import delta, delta_batch
 from asctool.errors import DataError, UsageError
 from asctool.storage import audio, manifest, parts, rebuild, settings
-from asctool.storage.data_directory import DataDirectory, check_audio
+from asctool.storage.data_directory import DataDirectory, check_audio, warn_of_low_rates
 from asctool.storage.dataset import Clip
 from asctool.storage.manifest import Recipe
 from asctool.storage.parts import Part
@@ -139,6 +139,7 @@ def featurize(
     recipe = _recipe(data, own, feature, denoised, with_delta)
     work = _Work(data_directory, ShardWriter(output, "", 0), (), own, feature, denoised, with_delta, device)
     clips = data.tables.clips
+    warn_of_low_rates(data, own.sample_rate)
     sizes = [work.n_bytes(clip) for clip in clips]
     plan = plan_shards(sizes)
     if rebuild.settled(output, recipe, force, dry_run, lambda: Estimate.of(data.tables, sizes, plan), part):

@@ -44,6 +44,8 @@ class Settings:
     max_seconds: float = 600.0  # of a file: a few bytes of flac can hold hours of silence; what is longer is bad
 
     def __post_init__(self) -> None:
+        if self.valid not in (None, "next"):
+            _folds.fraction(str(self.valid))
         if self.n_folds is not None and self.n_folds < 2:
             raise UsageError(f"n_folds={self.n_folds}: two at least")
         if not self.max_seconds > 0:
@@ -65,7 +67,7 @@ def download(
     dry_run: bool = False,
 ) -> int:
     """Fetch a corpus' archives, check and unpack them into ``source``; how many of them were not there yet."""
-    check_output(output, source)
+    _check_output(output, source)
     module = registry.load("corpora", corpus)
     if not hasattr(module, "archives"):
         raise UsageError(f"--download: {corpus} has no archive with a known md5; put its files into {source} yourself")
@@ -93,7 +95,7 @@ def prep(
 
     Workers of a ``scheduler`` decode the files. There are no parts of it: folds and leakage are matters of all files.
     """
-    check_output(output, source)
+    _check_output(output, source)
     module = registry.load("corpora", corpus)
     if dry_run and hasattr(module, "would_write") and (n_bytes := module.would_write(source, config)):
         raise WouldWrite(f"{source}: prep would write the recordings of {corpus}, {size(n_bytes)}, then check them")
@@ -131,6 +133,13 @@ def prep(
         files = {"rejected.csv": _rejected_csv(rejected, bad)} if rejected else {}
         data_directory.write(output, recipe, tables, description, files)
     return True
+
+
+def _check_output(output: Path, source: Path) -> None:
+    """What can be told of the output before archives are fetched and audio is decoded, which may take hours."""
+    check_output(output, source)
+    rebuild.check_place(output, "prep")
+    locks.check_writable(output)
 
 
 def _refuse_other_folds(source: Path, found: Corpus, own: Settings) -> None:

@@ -1,6 +1,7 @@
 """The data directory that prep writes: tables, what is known of the corpus, the hash of every audio file."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,7 @@ from asctool.storage.store import read_tables
 
 DESCRIPTION = "dataset.json"
 COUNTS = ("sample_rate", "channels")
+log = logging.getLogger("asctool")
 
 
 @dataclass(frozen=True)
@@ -122,3 +124,15 @@ def check_audio(data: DataDirectory, clip: Clip, thoroughly: bool = False) -> Pa
     if atomic.quick_hash(path) != quick if quick else atomic.sha256_file(path) != data.audio_hash(clip):
         raise IntegrityError(f"{path}: has changed since prep; run prep again with --force")
     return path
+
+
+def warn_of_low_rates(data: DataDirectory, wanted: int) -> None:
+    """Where only some recordings end below the bands that are asked for, a network can learn which those are."""
+    rates = [data.sample_rate(clip) for clip in data.tables.clips]
+    low = [rate for rate in rates if rate < wanted]
+    if 0 < len(low) < len(rates):
+        log.warning(
+            "%d of %d clips were recorded below sample_rate=%d (the lowest at %d Hz): their upper bands are empty, "
+            "which can give a class away",
+            *(len(low), len(rates), wanted, min(low)),
+        )

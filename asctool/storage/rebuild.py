@@ -40,31 +40,31 @@ def settled(
     return True
 
 
-def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
-    """Whether nothing need be made; UsageError where something else is in its place.
+def check_place(directory: Path, stage: str) -> None:
+    """UsageError for a directory that is no artifact, or that of another stage, forced or not; it stays as it is.
 
-    What is no artifact, or that of another stage, is not replaced even if forced: an output was forgotten, most likely.
+    An output was forgotten, most likely, and the last input stands in its place.
     """
     if not (directory / manifest.NAME).is_file():
-        foreign = directory.is_dir() and any(
-            not p.name.startswith((".", "shard-", "checkpoint-")) for p in directory.iterdir()
-        )
-        if foreign and not _is_ours(directory):
+        names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+        if not all(name.startswith((".", "shard-", "checkpoint-")) for name in names) and not _is_ours(directory):
             raise UsageError(f"{directory}: holds other files; give a new directory")
+        return
+    with contextlib.suppress(IntegrityError):  # a damaged one says nothing of its stage
+        other = manifest.read(directory)["stage"]
+        if other != stage:
+            raise UsageError(
+                f"{directory}: was written by {other}, and {stage} does not replace it; the output comes last, give "
+                "another one"
+            )
+
+
+def _is_there(directory: Path, recipe: Recipe, force: bool) -> bool:
+    """Whether nothing need be made; UsageError where something else is in its place."""
+    check_place(directory, recipe.stage)
+    if force or not (directory / manifest.NAME).is_file():
         return False
-    try:
-        old = manifest.read(directory)
-    except IntegrityError:
-        if force:
-            return False
-        raise
-    if old["stage"] != recipe.stage:
-        raise UsageError(
-            f"{directory}: was written by {old['stage']}, and {recipe.stage} does not replace it; the output comes "
-            "last, give another one"
-        )
-    if force:
-        return False
+    old = manifest.read(directory)
     if old["fingerprint"] == recipe.fingerprint:
         return True
     changes = "; ".join(differences(manifest.recipe_of(old).flat(), recipe.flat())) or "another configuration"
