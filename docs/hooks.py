@@ -32,7 +32,6 @@ PLUG_INS = {  # stage -> what it takes plug-ins from, and the option that names 
     "train": ("models", "--model"),
     "svm": ("classifiers", "--kernel"),
 }
-SETTINGS_ELSEWHERE = {"denoise": ("asctool.dsp.noise", "Config"), "train": ("asctool.training.settings", "Settings")}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -160,10 +159,10 @@ def _parameters(command: Any, context: Any) -> str:
 
 def _settings(name: str, module: Any) -> Iterator[str]:
     """Tables of the stage's own settings and those of each plug-in that it takes."""
-    own = [value for value in vars(module).values() if _is_config(value, module.__name__)]
-    if name in SETTINGS_ELSEWHERE:
-        place, attribute = SETTINGS_ELSEWHERE[name]
-        own.append(getattr(importlib.import_module(place), attribute))
+    if name in list_.OWN:
+        own = list_.configs_of(name)
+    else:
+        own = [value for value in vars(module).values() if _is_config(value, module.__name__)]
     has_set = any("--set" in parameter.opts for parameter in commands()[name].params)
     if not has_set:
         return
@@ -181,8 +180,7 @@ def _settings(name: str, module: Any) -> Iterator[str]:
 
 def _is_config(value: Any, module: str) -> bool:
     """Whether this is a dataclass of settings: one that ``--set`` could fill, not what a stage passes around."""
-    names = ("Settings", "Copies", "Rows")
-    return inspect.isclass(value) and value.__module__ == module and value.__name__ in names
+    return inspect.isclass(value) and value.__module__ == module and value.__name__ == "Settings"
 
 
 def _plug_ins(package: str, option: str) -> Iterator[str]:

@@ -152,13 +152,16 @@ def _details(group: str, name: str) -> dict[str, Any]:
 
 def _of_stage(name: str) -> dict[str, Any]:
     """Settings of a stage, and where those of its plug-ins are told."""
-    places = [f"asctool.{place}".rpartition(".") for place in OWN[name]]
-    found: dict[str, Any] = {
-        "settings": _records(*(getattr(importlib.import_module(module), config) for module, _, config in places))
-    }
+    found: dict[str, Any] = {"settings": _records(*configs_of(name))}
     for group in (group for group, stage in STAGE_OF.items() if stage == name):
         found["more"] = f"settings of {group}: asctool list NAME ({', '.join(registry.names(PACKAGES[group]))})"
     return found
+
+
+def configs_of(stage: str) -> list[type]:
+    """The configurations of a stage's own settings."""
+    places = [f"asctool.{place}".rpartition(".") for place in OWN[stage]]
+    return [getattr(importlib.import_module(module), name) for module, _, name in places]
 
 
 def _records(*configs: type) -> list[dict[str, Any]]:
