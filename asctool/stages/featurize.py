@@ -36,7 +36,7 @@ class Settings:
     sample_rate: int  # Hz; no default, for a wrong one is silently wrong
     segment_frames: int | None = None  # None: the feature's own (80 frames; whole clips for waveform)
     segment_hop_frames: int | None = None  # None: as long as a segment
-    silence_db: float | None = None  # re full scale; segments with no band above it are left out, but for a clip's last
+    silence_db: float | None = None  # re full scale; segments without a band above it are left out
     channels: Literal["mono", "own"] = "mono"  # mono: the mean of a recording's channels
     delta_width: int = 9  # frames of the regression
     dtype: Literal["float32", "float16", "int16"] = "float32"  # as stored; int16: waveforms, of full scale 32768
