@@ -119,6 +119,14 @@ def test_systems_of_different_folds_are_not_fused(tmp_path: Path) -> None:
     assert together == ["all fused svm"] and not (tmp_path / "out" / "clips" / "all-softmax").exists()
 
 
+def test_seeds_of_different_folds_are_not_averaged(tmp_path: Path) -> None:
+    finished(tmp_path / "out", "fold2/acrnn-gammatone-l10-softmax", "clips/acrnn-gammatone-l10-seeds-softmax")
+    _, calls, err = recipe("esc10", tmp_path, "--stage", "7", "--folds", "1", "--system", "acrnn", "--seed", "0 1")
+    together = [call.split("--system ")[1] for call in calls if "2 seeds" in call]
+    assert together == ["acrnn gammatone l10 2 seeds svm"], err
+    assert not (tmp_path / "out" / "clips" / "acrnn-gammatone-l10-seeds-softmax").exists()
+
+
 @pytest.mark.parametrize(("valid", "subset"), [("", False), ("next", True)])
 def test_where_a_fold_validates_the_test_fold_is_not_looked_at(valid: str, subset: bool, tmp_path: Path) -> None:
     finished(tmp_path / "out", "scores")
@@ -142,7 +150,8 @@ def test_where_a_fold_validates_the_test_fold_is_not_looked_at(valid: str, subse
         (("--denoised", "yes"), "--denoised: no yes; there are true false"),
         (("--augment", "yes"), "--augment: no yes"),
         (("--epochs", "ten"), "--epochs takes a whole number, not 'ten'"),
-        (("--seed", "one"), "not 'one'"),
+        (("--seed", "one"), "--seed takes different whole numbers with spaces between, not 'one'"),
+        (("--seed", ""), "--seed takes"),
         (("--seed", "0,1"), "not '0,1'"),
         (("--seed", "1 2 1"), "--seed: 1 is there twice"),
     ],

@@ -48,12 +48,7 @@ def fuse(
     Without a ``rule`` it is the product, of tags the mean. ``fitted`` is a result of this stage whose learned weights
     are to be used again, for clips that have no validation rows.
     """
-    if rule is not None and rule not in fusion.RULES + fusion.LEARNED:
-        raise UsageError(registry.unknown("rule", rule, [*fusion.RULES, *fusion.LEARNED]))
-    if fitted and rule:
-        raise UsageError(f"--rule {rule}: the rule is that of --fitted {fitted}")
-    if level not in LEVELS:
-        raise UsageError(registry.unknown("level", level, list(LEVELS)))
+    _check_options(rule, level, fitted)
     check_output(output, *inputs, *([fitted] if fitted else []))
     loaded = posteriors.load(
         inputs, subsets=("valid", "test"), kinds=("posterior", "tag"), verify=verify
@@ -78,7 +73,7 @@ def fuse(
         return False
     cells, missing = _cells(blocks, allow_missing)
     models = weights.of_fold if weights else _learned(rule, cells, loaded.tables.targets)
-    combine = fusion.combine_logs if in_logs else partial(_combine_of(loaded), rule=rule)
+    combine = _combination(loaded, rule, in_logs)
     fused = [replace(cell.first, posteriors=_combined(cell, rule, combine, models)) for cell in cells]
     learned = {f"fold {fold} {name}": value for fold, model in models.items() for name, value in model.items()}
     protocol = {"of": {key: loaded.protocol.get(key, {}) for key in systems}, "fusion": _chosen_on(rule, missing)}
@@ -100,6 +95,15 @@ def fuse(
             paths={f"posteriors {i + 1}": manifest.relative(path, output) for i, path in enumerate(inputs)},
         )
     return True
+
+
+def _check_options(rule: str | None, level: str, fitted: Path | None) -> None:
+    if rule is not None and rule not in fusion.RULES + fusion.LEARNED:
+        raise UsageError(registry.unknown("rule", rule, [*fusion.RULES, *fusion.LEARNED]))
+    if fitted and rule:
+        raise UsageError(f"--rule {rule}: the rule is that of --fitted {fitted}")
+    if level not in LEVELS:
+        raise UsageError(registry.unknown("level", level, list(LEVELS)))
 
 
 def _rule_for(loaded: Loaded, rule: str | None) -> str:
@@ -214,8 +218,11 @@ def _joined(group: Sequence[Block]) -> _Cell:
     return _Cell(replace(first, clip_ids=clip_ids, start=start), array, present)
 
 
-def _combine_of(loaded: Loaded) -> Callable[..., np.ndarray]:
-    return fusion.combine_tags if loaded.holds_tags else fusion.combine
+def _combination(loaded: Loaded, rule: str, in_logs: bool) -> Callable[[np.ndarray], np.ndarray]:
+    """What joins the rows of systems (system, row, class) by a fixed rule."""
+    if in_logs:
+        return fusion.combine_logs
+    return partial(fusion.combine_tags if loaded.holds_tags else fusion.combine, rule=rule)
 
 
 def _combined(

@@ -38,6 +38,16 @@ one_of() {
   [[ "${!1}" != *" "* ]] || slip "--${1//_/-} takes one of ${*:2}"
 }
 
+# wholes NAME: its words are different whole numbers.
+wholes() {
+  local word
+  for word in ${!1:-none}; do
+    [[ "$word" =~ ^(0|[1-9][0-9]*)$ ]] || slip "--${1//_/-} takes different whole numbers with spaces between, not '$word'"
+  done
+  # shellcheck disable=SC2086  # words
+  words "$1" ${!1}
+}
+
 # expand_range 1-3,5 prints 1 2 3 5.
 expand_range() {
   local part numbers=()
@@ -49,8 +59,7 @@ expand_range() {
     mapfile -t -O "${#numbers[@]}" numbers < <(seq "${part%-*}" "${part#*-}")
   done
   if [ ${#numbers[@]} -eq 0 ] || [ "$(printf '%s\n' "${numbers[@]}" | sort | uniq -d)" ]; then
-    echo "$0: not a range of folds: $1 (1-5, or 1,3; each once)" >&2
-    return 2
+    slip "not a range of folds: $1 (1-5, or 1,3; each once)"
   fi
   echo "${numbers[*]}"
 }

@@ -34,8 +34,7 @@ one_of augment true false
 one_of schedule cpu paper
 one_of partial true false
 whole epochs rows
-for number in $seed; do whole number; done
-words seed $seed
+wholes seed
 
 # The clips whose attention is drawn, as in figure 2 of Zhang 2019: a dog barks, a baby cries, a clock ticks.
 pictured="1-100032-A-0 1-187207-A-20 1-21934-A-38"
@@ -99,10 +98,7 @@ variants_of() {
 data="$out/data" suffix="" varied=""
 [ "$augment" = false ] || data="$out/varied" suffix=-augment varied=-varied
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where $corpus_name lies" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where $corpus_name lies"
   whole_corpus=()
   [ "$partial" = false ] || whole_corpus=(--set allow_partial=true)
   run prep "$corpus_name" "$corpus" "$out/data" "${parallel[@]}" ${valid:+--valid "$valid"} "${whole_corpus[@]}"
@@ -193,18 +189,37 @@ folds_of() {
   } | sort -Vu
 }
 
-# have_same_folds NAME...: whether these results are of the same folds; what is fused has to be.
+# What this call has fused to clips, by name, and the folds of each.
+declare -A folds_in
+
+# have_same_folds NAME...: whether all these are there, of the same folds.
 have_same_folds() {
   local name
-  [ "$(for name in "$@"; do folds_of "$name" | sed 's,/[^/]*$,,' | paste -sd ' '; done | sort -u | wc -l)" -eq 1 ]
+  for name in "$@"; do [ "${folds_in[$name]:-none}" = "${folds_in[$1]:-}" ] || return 1; done
+}
+
+# fuse_clips RESULT OPTION... -- NAME...: the clips of several as one, if they are of the same folds. What an earlier call
+# has made of others does not stay.
+fuse_clips() {
+  local result=$1 options=()
+  shift
+  while [ "$1" != -- ]; do
+    options+=("$1")
+    shift
+  done
+  shift
+  [ $# -gt 1 ] || return 0
+  rm -rf "$out/clips/$result"
+  have_same_folds "$@" || return 0
+  folds_in[$result]=${folds_in[$1]}
+  run fuse "${@/#/$out/clips/}" "$out/clips/$result" "${options[@]}"
 }
 
 # fuse_seeds NAME BACK_END WORDS: the mean over the seeds of the clips of a system, which the table calls by these words.
 fuse_seeds() {
-  local one inputs=()
-  for one in $seed; do inputs+=("$out/clips/$1$(of_seed "$one")-$2"); done
-  [ ${#inputs[@]} -lt 2 ] || run fuse "${inputs[@]}" "$out/clips/$1-seeds-$2" --rule mean \
-    --system "$3 ${#inputs[@]} seeds $2" --force
+  local one names=()
+  for one in $seed; do names+=("$1$(of_seed "$one")-$2"); done
+  fuse_clips "$1-seeds-$2" --rule mean --system "$3 ${#names[@]} seeds $2" -- "${names[@]}"
 }
 
 # fuse_features NETWORK END BACK_END: the segments of all its features, then their clips.
@@ -218,23 +233,20 @@ fuse_features() {
   run fuse "${of_segments[@]}" "$out/fused/$fused" --level segment --system "$1 fused${suffix/-/ }${2/-/ } $3" \
     "${missing[@]}" --force
   run fuse "$out/fused/$fused" "$out/clips/$fused" --force
+  folds_in[$fused]=${folds_in[${names[0]}]}
 }
 
 # fuse_all BACK_END: the clips of all systems, where these are partners and not rows of the paper's table of attention.
 fuse_all() {
-  local one network name end names inputs
+  local one network name end names
   [ "$(wc -w <<< "$attention")" -eq 1 ] || return 0
   for one in $seed; do
-    end=$(of_seed "$one") names=() inputs=()
+    end=$(of_seed "$one") names=()
     for network in $system; do
       [[ "$(back_ends_of "$network")" = *$1* ]] || continue
       for name in $(variants_of "$network"); do names+=("$name$end-$1"); done
     done
-    [ ${#names[@]} -gt 1 ] || return 0
-    rm -rf "$out/clips/all$end-$1" # of an earlier call, perhaps of other systems
-    have_same_folds "${names[@]}" || return 0
-    for name in "${names[@]}"; do inputs+=("$out/clips/$name"); done
-    run fuse "${inputs[@]}" "$out/clips/all$end-$1" --system "all fused${end/-/ } $1"
+    fuse_clips "all$end-$1" --system "all fused${end/-/ } $1" -- "${names[@]}"
   done
   fuse_seeds all "$1" "all fused"
 }
@@ -250,6 +262,7 @@ if due 7; then
         for name in $(variants_of "$network"); do
           mapfile -t inputs < <(folds_of "$name$end-$back_end")
           run fuse "${inputs[@]}" "$out/clips/$name$end-$back_end" --rule "$(rule_of "$network")" --force
+          folds_in[$name$end-$back_end]=$(printf '%s\n' "${inputs[@]%/*}")
         done
         [ "$both_features" = false ] || fuse_features "$network" "$end" "$back_end"
       done
@@ -290,6 +303,7 @@ if due 9; then
       run extract "$out/fold$fold/$name-run" "$(store_of "$network" "$feature")" "$where" --kind attention \
         --system "${name//-/ }, fold $fold" --device "$(device_of 0)"
       for clip in $pictured; do
+        [ "$partial" = false ] || grep -q "^$clip," "$data/clips.csv" || continue
         run info "$where" --clip "$clip" --plot "$out/pictures/fold$fold-$name-$clip.png" --quiet > /dev/null
       done
     done

@@ -47,10 +47,7 @@ one_of schedule cpu paper
 whole epochs seed
 
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where the clips of DCASE 2013 lie (or are to lie, with --download true)" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where the clips of DCASE 2013 lie (or are to lie, with --download true)"
   fetch=()
   [ "$download" = false ] || fetch=(--download)
   run prep dcase2013 "$corpus" "$out/data" --seed "$seed" "${parallel[@]}" "${fetch[@]}"

@@ -88,10 +88,7 @@ settings=()
 [ "$schedule" != paper ] || settings=(--config jung2020)
 
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where TAU-urban-acoustic-scenes-2019-development lies" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where TAU-urban-acoustic-scenes-2019-development lies"
   options=()
   [ "$partial" = false ] || options+=(--set allow_partial=true --set allow_missing_classes=true)
   [ "$download" = false ] || options+=(--download)

@@ -56,10 +56,7 @@ waves=(--config "$here/conf/${short}raw_resnet.toml")
 spectra=(--config "$here/conf/${short}tag_resnet.toml")
 
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where esc10 lies" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where esc10 lies"
   options=()
   [ "$partial" = false ] || options+=(--set allow_partial=true)
   run prep esc10 "$corpus" "$out/data" "${parallel[@]}" "${options[@]}"

@@ -44,10 +44,7 @@ settings=(--config akiyama2019)
 [ "$schedule" = paper ] || settings=(--config "$here/conf/$schedule.toml")
 
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where FSDKaggle2019 lies" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where FSDKaggle2019 lies"
   options=()
   [ "$partial" = false ] || options+=(--set allow_partial=true --set allow_missing_classes=true)
   run prep fsdkaggle2019 "$corpus" "$out/data" "${settings[@]}" "${parallel[@]}" "${options[@]}"

@@ -52,10 +52,7 @@ one_of schedule paper cpu try
 whole epochs seed
 
 if due 1; then
-  if [ -z "$corpus" ]; then
-    echo "$0: give --corpus DIR, where LITIS Rouen lies" >&2
-    exit 2
-  fi
+  [ -n "$corpus" ] || slip "give --corpus DIR, where LITIS Rouen lies"
   run prep litis "$corpus" "$out/data" "${parallel[@]}" --seed "$seed"
 fi
 if due 2 && [ "$denoised" = true ]; then
